@@ -1,0 +1,156 @@
+"Whole studies, as the command line runs them: quick ones on the photographs, and small ones on a folder."
+import signal,subprocess,sys,time
+from pathlib import Path
+
+import pandas as pd, pytest
+from PIL import Image
+
+from aeclf.data import photograph
+
+command = [str(Path(sys.executable).with_name('aeclf'))]
+tiny = ['--classifiers', 'L,R', '--epochs', '1,1,1', '--size', '32']
+
+
+def aeclf(cwd, *args, timeout=300):
+    return subprocess.run(command + [str(a) for a in args], cwd=cwd, capture_output=True, text=True, timeout=timeout)
+
+
+def one_line(result, *words):
+    "A user's mistake: exit code 2, one line on stderr that holds `words`, nothing on stdout."
+    assert result.returncode == 2 and result.stdout == ''
+    lines = result.stderr.splitlines()
+    assert len(lines) == 1, lines
+    for word in words: assert word in lines[0]
+
+
+@pytest.fixture(scope='module')
+def pictures(tmp_path_factory):
+    "A folder of two classes, sixteen pictures each, one grey and one with transparency among them."
+    root = tmp_path_factory.mktemp('data')/'pictures'
+    for name in ('coffee', 'chelsea'):
+        (root/name).mkdir(parents=True)
+        for k in range(16): Image.fromarray(photograph(name)[10*k:10*k+80, 12*k:12*k+100]).save(root/name/f'{k:02}.png')
+    Image.open(root/'coffee'/'00.png').convert('L').save(root/'coffee'/'00.png')
+    Image.open(root/'coffee'/'01.png').convert('RGBA').save(root/'coffee'/'01.png')
+    return root
+
+
+@pytest.fixture(scope='module')
+def finished(pictures):
+    "A finished study of the pictures, and what its run printed."
+    where = pictures.parent/'finished'
+    return where, aeclf(pictures.parent, 'run', '--data', f'folder:{pictures}', *tiny, '--out', where)
+
+
+def test_quick_run_of_the_default(tmp_path):
+    result = aeclf(tmp_path, 'run', '--quick')
+    assert result.returncode == 0, result.stderr
+    study = tmp_path/'studies'/'photos'
+    assert str(study.relative_to(tmp_path)) in result.stdout and 't = 0.8:' in result.stdout
+    accuracy = pd.read_csv(study/'crosseval'/'accuracy.csv', index_col=0)
+    assert list(accuracy.index) == ['original', 'S', 'L', 'A', 'V', 'I', 'R'] and list(accuracy.columns) == ['L', 'A', 'V', 'I', 'R']
+    assert len(list((study/'figures'/'panels').glob('panel_*.png'))) == 25
+    page = (study/'report.html').read_text()
+    assert 'quick run' in page and '://' not in page
+    assert aeclf(tmp_path, 'lattice', study/'rrc.csv', '--t', '0.8').returncode == 0
+
+
+def test_a_folder_of_pictures(finished):
+    where, result = finished
+    assert result.returncode == 0, result.stderr
+    assert {p.name for p in where.iterdir()} >= {'study.toml', 'classifiers', 'autoencoder', 'decoders', 'history', 'crosseval', 'rrc.csv', 'figures', 'report.html'}
+    assert not [p for p in where.rglob('*') if '.part' in p.name]
+
+
+def test_a_second_run_does_nothing(finished, pictures):
+    where, _ = finished
+    weights = {p: p.stat().st_mtime_ns for p in where.rglob('*.safetensors')}
+    result = aeclf(pictures.parent, 'run', '--data', f'folder:{pictures}', *tiny, '--out', where)
+    assert result.returncode == 0 and 'nothing was trained' in result.stdout
+    assert {p: p.stat().st_mtime_ns for p in where.rglob('*.safetensors')} == weights
+
+
+def test_same_seed_same_table_and_another_seed_another(finished, pictures):
+    where, _ = finished
+    for seed,same in ((0, True), (1, False)):
+        out = pictures.parent/f'seed{seed}'
+        assert aeclf(pictures.parent, 'run', '--data', f'folder:{pictures}', *tiny, '--seed', seed, '--out', out).returncode == 0
+        equal = all((out/f).read_bytes() == (where/f).read_bytes() for f in ('decoders/L.safetensors', 'crosseval/ranks.npy', 'crosseval/accuracy.csv'))
+        assert equal == same
+
+
+def test_stopped_and_gone_on_with(finished, pictures):
+    where, _ = finished
+    out = pictures.parent/'stopped'
+    args = command + ['run', '--data', f'folder:{pictures}', *tiny, '--out', str(out)]
+    process = subprocess.Popen(args, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=pictures.parent)
+    while not (out/'autoencoder'/'S.safetensors').exists(): time.sleep(0.05); assert process.poll() is None
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130 and 'goes on from the last finished stage' in err and 'Traceback' not in err
+    done = aeclf(pictures.parent, 'status', out)
+    assert 'to do' in done.stdout and done.returncode == 0
+    assert aeclf(pictures.parent, 'run', '--data', f'folder:{pictures}', *tiny, '--out', out).returncode == 0
+    for f in ('decoders/L.safetensors', 'decoders/R.safetensors', 'crosseval/ranks.npy', 'rrc.csv'): assert (out/f).read_bytes() == (where/f).read_bytes()
+
+
+def test_another_configuration_is_refused(finished, pictures):
+    where, _ = finished
+    one_line(aeclf(pictures.parent, 'run', '--data', f'folder:{pictures}', *tiny, '--seed', 5, '--out', where), 'seed is 0 there and 5 here', 'another folder')
+
+
+def test_bad_images(pictures, tmp_path):
+    bad = tmp_path/'bad'
+    for name in ('a', 'b'): (bad/name).mkdir(parents=True)
+    one_line(aeclf(tmp_path, 'run', '--data', f'folder:{bad}'), 'bad', 'no classes')
+    (bad/'a'/'x.png').write_bytes((pictures/'coffee'/'02.png').read_bytes())
+    one_line(aeclf(tmp_path, 'run', '--data', f'folder:{bad}'), '1 class', 'at least two')
+    (bad/'b'/'y.png').write_bytes((pictures/'coffee'/'02.png').read_bytes()[:600])
+    one_line(aeclf(tmp_path, 'run', '--data', f'folder:{bad}'), 'y.png', 'cannot be read')
+    assert not (tmp_path/'studies').exists()
+
+
+@pytest.mark.parametrize('args, words', [
+    (['run', '--data', 'folder:nowhere'], ['nowhere', 'no such folder']),
+    (['run', '--data', 'photo'], ["'photo'", "did you mean 'photos'"]),
+    (['run', '--classifiers', 'L,X'], ["'X'", 'choose from']),
+    (['run', '--size', '60'], ['60', 'multiple of']),
+    (['run', '--size', 'big'], ['--size', 'integer']),
+    (['rum'], ['rum', "did you mean 'run'"]),
+    (['run', '--sead', '1'], ['--sead', '--seed']),
+    (['lattice', 'none.csv'], ['none.csv', 'no such file']),
+    (['status', '.'], ['no study.toml']),
+    (['report', '.'], ['no study.toml'])])
+def test_mistakes_take_one_line_and_leave_nothing(tmp_path, args, words):
+    one_line(aeclf(tmp_path, *args), *words)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize('text, words', [(',L,A\nL,1,\nA,.5,1\n', ['row L, column A', 'empty']), (',L\nL,high\n', ["'high'", 'not a number'])])
+def test_bad_tables(tmp_path, text, words):
+    (tmp_path/'t.csv').write_text(text)
+    one_line(aeclf(tmp_path, 'lattice', 't.csv'), 't.csv', *words)
+    assert [p.name for p in tmp_path.iterdir()] == ['t.csv']
+    (tmp_path/'t.csv').write_text(',L\nL,1\n')
+    one_line(aeclf(tmp_path, 'lattice', 't.csv', '--t', '-0.5'), '-0.5', '≥ 0')
+
+
+def test_weights_that_do_not_fit(tmp_path):
+    import torch,torchvision
+    torch.save(torchvision.models.resnet18(num_classes=5).state_dict(), tmp_path/'five.pth')
+    (tmp_path/'half.pth').write_bytes((tmp_path/'five.pth').read_bytes()[:5000])
+    torch.save({'model': print}, tmp_path/'code.pth')
+    for weights,words in (('five.pth', 'the file is for 5 classes, 13 are wanted'), ('half.pth', 'not a whole file of weights'), ('code.pth', 'nothing in it is executed'), ('none.pth', 'no such file')):
+        one_line(aeclf(tmp_path, 'run', '--classifiers', f'torchvision/resnet18:{weights}'), weights, words)
+    one_line(aeclf(tmp_path, 'run', '--classifiers', 'torchvision/alexnet:five.pth'), 'five.pth', 'another network')
+    one_line(aeclf(tmp_path, 'run', '--autoencoder', 's2snets:five.pth'), 'five.pth', 'missing')
+    one_line(aeclf(tmp_path, 'run', '--size', '299', '--classifiers', 'I'), '299', 'multiple of 32')
+    assert not (tmp_path/'studies').exists()
+
+
+def test_help_needs_no_torch(tmp_path):
+    code = "import sys; from aeclf.cli import main\ntry: main(sys.argv[1:])\nexcept SystemExit as e: assert not e.code\nassert not {'torch', 'fastai'} & set(sys.modules)"
+    (tmp_path/'t.csv').write_text(',L,A\nL,1,0.9\nA,.5,1\n')
+    for args in (['--help'], ['run', '--help'], ['lattice', 't.csv', '--t', '0.8']):
+        subprocess.run([sys.executable, '-c', code, *args], cwd=tmp_path, check=True, capture_output=True)
+    assert (tmp_path/'t_t0.8.png').exists()

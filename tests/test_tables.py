@@ -1,0 +1,73 @@
+"What the notebooks on tables and lattices cannot show: a fresh process, other resolutions, axes that are too small."
+import subprocess,sys
+
+import matplotlib
+matplotlib.use('Agg')
+import matplotlib.pyplot as plt
+import numpy as np, pandas as pd, pytest
+
+from aeclf.lattice import formal_context, plot_lattice
+from aeclf.paper import TABLE2
+from aeclf.rrc import plot_table, read_table, write_table
+
+
+def test_tables_are_read_without_torch():
+    code = "import sys, aeclf.paper, aeclf.rrc, aeclf.lattice; print([m for m in ('torch', 'fastai', 'matplotlib.pyplot') if m in sys.modules])"
+    assert subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True).stdout.strip() == '[]'
+
+
+def test_round_trip_is_exact(tmp_path):
+    values = np.random.default_rng(0).uniform(0, 1, (6, 4)) * 10.0**np.arange(-12, 12, 6)
+    table = pd.DataFrame(values, [f'timm/net,{i}' for i in range(6)], [f'a "{j}"' for j in range(4)])
+    write_table(table, tmp_path/'t.csv')
+    pd.testing.assert_frame_equal(read_table(tmp_path/'t.csv'), table, check_exact=True)
+
+
+def clear(ax):
+    "No letters of `ax` overlap or leave the figure."
+    ax.figure.draw_without_rendering()
+    boxes,frame = [o.get_window_extent() for o in ax.texts], ax.figure.bbox
+    for k,b in enumerate(boxes):
+        assert frame.x0 <= b.x0 and b.x1 <= frame.x1 and frame.y0 <= b.y0 and b.y1 <= frame.y1, f'cut: {ax.texts[k]}'
+        assert not any(b.overlaps(o) for o in boxes[:k]), f'overlap: {ax.texts[k]}'
+
+
+def table(n, name='net'):
+    names = [f'{name}{k}' for k in range(n)]
+    return pd.DataFrame(np.random.default_rng(n).uniform(0, 1.2, (n, n)), names, names)
+
+
+@pytest.fixture(autouse=True)
+def closed():
+    yield
+    plt.close('all')
+
+
+@pytest.mark.parametrize('dpi', [50, 100, 233])
+def test_labels_at_any_resolution(dpi):
+    for t in (0.05, 0.6, 0.8, 1, 2):
+        ax = plot_lattice(formal_context(TABLE2, t), title=f'Table 2 at t = {t}')
+        ax.figure.set_dpi(dpi)
+        clear(ax)
+
+
+@pytest.mark.parametrize('layout', [None, 'constrained', 'tight'])
+def test_labels_in_small_axes(layout):
+    for rrc in (TABLE2, table(5, 'timm/resnet18.'), table(8, 'torchvision/long_name_')):
+        axs = plt.subplots(2, 3, figsize=(7, 5), layout=layout)[1].flat
+        for t,ax in zip((0.1, 0.5, 0.6, 0.8, 0.9, 1.1), axs): plot_lattice(formal_context(rrc, t), ax, f't = {t}')
+        for ax in axs: clear(ax)
+
+
+def test_names_with_signs_of_mathematics():
+    odd = table(3).set_axis(['a_$x$', '%', '{b}^\\'], axis=0).set_axis(['a_$x$', '%', '{b}^\\'], axis=1)
+    clear(plot_lattice(formal_context(odd, 0.5)))
+    plot_table(odd).figure.draw_without_rendering()
+
+
+@pytest.mark.parametrize('n, name', [(1, 'x'), (2, 'torchvision/inception_v3'), (12, 'n')])
+def test_heat_map_is_never_cut(n, name):
+    ax = plot_table(table(n, name), t=0.5, title='RRC')
+    clear(ax)
+    boxes = [o.get_window_extent() for o in [*ax.get_xticklabels(), *ax.get_yticklabels(), ax.title]]
+    assert all(ax.figure.bbox.x0 <= b.x0 and b.x1 <= ax.figure.bbox.x1 and b.y1 <= ax.figure.bbox.y1 for b in boxes)
