@@ -142,6 +142,12 @@ def _classes(path):
     "Names of the classes under `path`: its subfolders that hold images."
     return sorted(d.name for d in Path(path).iterdir() if d.is_dir() and not d.name.startswith('.') and _image_files(d))
 
+def _two_or_more(path):
+    "The classes under `path`, if there is something to tell apart."
+    vocab = _classes(path)
+    if len(vocab)<2: raise BadInput(f'{path}: {len(vocab) or "no"} class{"" if vocab else "es"} of images; give a folder with at least two subfolders of images')
+    return vocab
+
 def _items(path, vocab): return [(f, i) for i,name in enumerate(vocab) for f in _image_files(Path(path)/name)]
 
 # %% ../nbs/02_data.ipynb #752e1baf
@@ -197,12 +203,12 @@ def _split_folder(path, seed):
     "Vocabulary, training and validation items of an image folder."
     held = [d for d in _VALID if (path/d).is_dir()]
     if (path/'train').is_dir() and held:
-        vocab = _classes(path/'train')
+        vocab = _two_or_more(path/'train')
         if odd := sorted(set(_classes(path/held[0])) ^ set(vocab)):
             raise BadInput(f'{path}: class {odd[0]!r} is not in both train/ and {held[0]}/; give both the same class folders')
         return vocab, _items(path/'train', vocab), _items(path/held[0], vocab)
     if (path/'train').is_dir(): raise BadInput(f'{path}: train/ has no neighbour to validate on; name it {", ".join(d+"/" for d in _VALID[:-1])} or {_VALID[-1]}/')
-    vocab,rng = _classes(path),np.random.default_rng(seed)
+    vocab,rng = _two_or_more(path),np.random.default_rng(seed)
     halves = [_held_out(_items(path, [name]), k, rng) for k,name in enumerate(vocab)]
     return vocab, [o for train,_ in halves for o in train], [o for _,valid in halves for o in valid]
 
@@ -225,7 +231,6 @@ def folder(path,         # folder of class folders, or of train/ and valid/ (val
     path = Path(path)
     if not path.is_dir(): raise BadInput(f'{path}: no such folder; give one with a subfolder of images per class')
     vocab,train,valid = _split_folder(path, seed)
-    if len(vocab)<2: raise BadInput(f'{path}: {len(vocab) or "no"} class{"" if vocab else "es"} of images; give a folder with at least two subfolders of images')
     _check_readable([f for f,_ in train+valid])
     return dataloaders(ImageFiles(train, vocab, train_tfm(size), path), ImageFiles(valid, vocab, valid_tfm(size), path), bs, device, num_workers)
 

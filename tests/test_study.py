@@ -103,9 +103,12 @@ def test_bad_images(pictures, tmp_path):
     bad = tmp_path/'bad'
     for name in ('a', 'b'): (bad/name).mkdir(parents=True)
     one_line(aeclf(tmp_path, 'run', '--data', f'folder:{bad}'), 'bad', 'no classes')
-    (bad/'a'/'x.png').write_bytes((pictures/'coffee'/'02.png').read_bytes())
+    whole = (pictures/'coffee'/'02.png').read_bytes()
+    (bad/'a'/'x.png').write_bytes(whole)
     one_line(aeclf(tmp_path, 'run', '--data', f'folder:{bad}'), '1 class', 'at least two')
-    (bad/'b'/'y.png').write_bytes((pictures/'coffee'/'02.png').read_bytes()[:600])
+    (bad/'b'/'y.png').write_bytes(whole[:600])
+    one_line(aeclf(tmp_path, 'run', '--data', f'folder:{bad}'), 'only one image', 'at least two')
+    for name in ('a', 'b'): (bad/name/'z.png').write_bytes(whole)
     one_line(aeclf(tmp_path, 'run', '--data', f'folder:{bad}'), 'y.png', 'cannot be read')
     assert not (tmp_path/'studies').exists()
 
