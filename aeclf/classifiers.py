@@ -6,10 +6,12 @@ Docs: https://aeclf.github.io/aeclf/classifiers.html.md"""
 
 # %% auto #0
 __all__ = ['IMAGENET_MEAN', 'IMAGENET_STD', 'SMALL', 'LETTERS', 'Classifier', 'small_alexnet', 'small_vgg', 'InceptionBlock',
-           'small_inception', 'small_resnet', 'classifier', 'split_weights', 'named_classifiers']
+           'small_inception', 'small_resnet', 'cifar_alexnet', 'cifar_vgg', 'cifar_inception', 'cifar_resnet',
+           'classifier', 'split_weights', 'named_classifiers']
 
 # %% ../nbs/04_classifiers.ipynb #2f855501
 import importlib.util,re
+from functools import partial
 from pathlib import Path
 import torch,torchvision
 import torch.nn.functional as F
@@ -96,8 +98,45 @@ def small_resnet(n_classes, # width of the logits
     return nn.Sequential(_conv_bn(3, 32, 5, 2), nn.MaxPool2d(3, 2, 1), _bottlenecks(32, 16, 2, 1), _bottlenecks(64, 32, 2, 2), _bottlenecks(128, 48, 2, 2),
         nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(192, n_classes))
 
+# %% ../nbs/04_classifiers.ipynb #31ce5c2d
+def _classified(i, n_classes, p): return [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(p), nn.Linear(i, n_classes)]
+
+def cifar_alexnet(n_classes, # width of the logits
+                  w=64,      # channels of the first stage
+                 ) -> nn.Sequential: # for images from 32 pixels up
+    "An AlexNet for small pictures."
+    pool = lambda: nn.MaxPool2d(3, 2, 1)
+    return nn.Sequential(*_conv_relu(3, w, 5), pool(), *_conv_relu(w, 2*w, 5), pool(), *_conv_relu(2*w, 3*w, 3), *_conv_relu(3*w, 3*w, 3),
+        *_conv_relu(3*w, 2*w, 3), pool(), nn.AdaptiveAvgPool2d(4), nn.Flatten(), nn.Dropout(0.4), nn.Linear(2*w*16, 8*w), nn.ReLU(inplace=True), nn.Dropout(0.4), nn.Linear(8*w, n_classes))
+
+def cifar_vgg(n_classes, # width of the logits
+              w=64,      # channels of the first stage
+             ) -> nn.Sequential: # for images from 32 pixels up
+    "A VGG with batch norm for small pictures."
+    stages = [[_conv_bn(i, o), _conv_bn(o, o), nn.MaxPool2d(2)] for i,o in ((3, w), (w, 2*w), (2*w, 4*w))]
+    return nn.Sequential(*[layer for stage in stages for layer in stage], *_classified(4*w, n_classes, 0.3))
+
+# %% ../nbs/04_classifiers.ipynb #eb5dfd64
+def cifar_inception(n_classes, # width of the logits
+                    w=64,      # channels of the first stage, a multiple of 2
+                   ) -> nn.Sequential: # for images from 32 pixels up
+    "An Inception for small pictures."
+    pool = lambda: nn.MaxPool2d(3, 2, 1)
+    return nn.Sequential(_conv_bn(3, w), _conv_bn(w, w), pool(), InceptionBlock(w, w), InceptionBlock(4*w, w), pool(),
+        InceptionBlock(4*w, 2*w), *_classified(8*w, n_classes, 0.3))
+
+def cifar_resnet(n_classes, # width of the logits
+                 w=64,      # channels of the first stage, a multiple of 8
+                ) -> nn.Sequential: # for images from 32 pixels up
+    "A ResNet of bottlenecks for small pictures."
+    planes = 3*w//8
+    return nn.Sequential(_conv_bn(3, w), _bottlenecks(w, planes, 3, 1), _bottlenecks(4*planes, 2*planes, 3, 2), _bottlenecks(8*planes, 4*planes, 3, 2),
+        *_classified(16*planes, n_classes, 0))
+
 # %% ../nbs/04_classifiers.ipynb #8127f0e4
-SMALL = {'small/alexnet': small_alexnet, 'small/vgg': small_vgg, 'small/inception': small_inception, 'small/resnet': small_resnet}
+SMALL = {'small/alexnet': small_alexnet, 'small/vgg': small_vgg, 'small/inception': small_inception, 'small/resnet': small_resnet,
+         'cifar/alexnet': cifar_alexnet, 'cifar/vgg': cifar_vgg, 'cifar/inception': cifar_inception, 'cifar/resnet': cifar_resnet}
+SMALL |= {name.replace('cifar/', 'cifar-half/'): partial(make, w=32) for name,make in SMALL.items() if name.startswith('cifar/')}
 LETTERS = {
     'small': dict(L='small/lenet5', A='small/alexnet', V='small/vgg', I='small/inception', R='small/resnet'),
     'full': dict(L='lenet5', A='torchvision/alexnet', V='torchvision/vgg16_bn', I='torchvision/inception_v3', R='torchvision/resnet50')}

@@ -75,7 +75,7 @@ def _sections(study):
     pic = lambda caption, name: (caption, _picture(study.path/'figures'/name))
     panels = sorted((study.path/'figures'/'panels').glob('panel_*.png'))
     yield ('Accuracy', 'Rows say what the classifiers in the columns look at: the original images, the reconstructions of A_S, which learned from pixels alone, '
-           'and those of A_i, whose decoder was fine-tuned with the gradients of classifier i.', [pic('top-1 accuracy', 'accuracy.png'), pic('accuracy over the epochs of fine-tuning', 'curves.png')],
+           'and those of A_i, whose decoder was fine-tuned with the gradients of classifier i.', [pic('top-1 accuracy', 'accuracy.png'), pic('accuracy over the epochs of fine-tuning', 'curves.png'), pic('RRC over the epochs of fine-tuning, on the images that training is watched by', 'rrc_epochs.png')],
            [('top-1', _html(study.accuracy)), ('top-5', _html(study.crosseval.accuracy(5)))])
     yield ('RRC', f'RRC(A_i∘j) = acc(A_i∘j) / min(acc(A_i∘i), acc(A_j∘j)): how much of what the weaker of the two can do is left when j reads what i likes to see.',
            [pic('RRC; cells from 0.8 up are framed', 'rrc.png'), pic('who serves whom at t = 0.8', 'lattice.png')], [('RRC', _html(study.rrc()))])

@@ -15,6 +15,7 @@ from pathlib import Path
 # %% ../nbs/01_store.ipynb #3b62ed87
 class BadInput(ValueError):
     "A mistake that the user can mend; the message is one line that names the culprit and the remedy."
+    def __str__(self): return super().__str__().rpartition('aeclf.store.BadInput: ')[2].strip()
 
 # %% ../nbs/01_store.ipynb #7526ec23
 def unknown(kind:str, # what was asked for, e.g. `'classifier'`
