@@ -176,7 +176,7 @@ def _unreadable(path):
 
 def _check_readable(files):
     with ThreadPoolExecutor(os.cpu_count()) as pool: bad = [(f,why) for f,why in zip(files, pool.map(_unreadable, files)) if why]
-    if bad: raise BadInput(f'{bad[0][0]}: cannot be read as an image ({len(bad)} such files in all); mend or remove it')
+    if bad: raise BadInput(f'{min(bad)[0]}: cannot be read as an image ({len(bad)} such files in all); mend or remove it')
 
 # %% ../nbs/02_data.ipynb #dc9c383a
 class Pictures(Dataset):

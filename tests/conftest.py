@@ -1,0 +1,34 @@
+"What several test files share: the command line, and a folder of pictures."
+import subprocess,sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from aeclf.data import photograph
+
+command = [str(Path(sys.executable).with_name('aeclf'))]
+
+
+def aeclf(cwd, *args, timeout=300):
+    return subprocess.run(command + [str(a) for a in args], cwd=cwd, capture_output=True, text=True, timeout=timeout)
+
+
+def one_line(result, *words):
+    "A user's mistake: exit code 2, one line on stderr that holds `words`, nothing on stdout."
+    assert result.returncode == 2 and result.stdout == ''
+    lines = result.stderr.splitlines()
+    assert len(lines) == 1, lines
+    for word in words: assert word in lines[0]
+
+
+@pytest.fixture(scope='session')
+def pictures(tmp_path_factory):
+    "A folder of two classes, sixteen pictures each, one grey and one with transparency among them."
+    root = tmp_path_factory.mktemp('data')/'pictures'
+    for name in ('coffee', 'chelsea'):
+        (root/name).mkdir(parents=True)
+        for k in range(16): Image.fromarray(photograph(name)[10*k:10*k+80, 12*k:12*k+100]).save(root/name/f'{k:02}.png')
+    Image.open(root/'coffee'/'00.png').convert('L').save(root/'coffee'/'00.png')
+    Image.open(root/'coffee'/'01.png').convert('RGBA').save(root/'coffee'/'01.png')
+    return root
