@@ -127,16 +127,18 @@ def cifar_inception(n_classes, # width of the logits
 
 def cifar_resnet(n_classes, # width of the logits
                  w=64,      # channels of the first stage, a multiple of 8
+                 n=3,       # bottlenecks of each stage
                 ) -> nn.Sequential: # for images from 32 pixels up
     "A ResNet of bottlenecks for small pictures."
     planes = 3*w//8
-    return nn.Sequential(_conv_bn(3, w), _bottlenecks(w, planes, 3, 1), _bottlenecks(4*planes, 2*planes, 3, 2), _bottlenecks(8*planes, 4*planes, 3, 2),
+    return nn.Sequential(_conv_bn(3, w), _bottlenecks(w, planes, n, 1), _bottlenecks(4*planes, 2*planes, n, 2), _bottlenecks(8*planes, 4*planes, n, 2),
         *_classified(16*planes, n_classes, 0))
 
 # %% ../nbs/04_classifiers.ipynb #8127f0e4
 SMALL = {'small/alexnet': small_alexnet, 'small/vgg': small_vgg, 'small/inception': small_inception, 'small/resnet': small_resnet,
          'cifar/alexnet': cifar_alexnet, 'cifar/vgg': cifar_vgg, 'cifar/inception': cifar_inception, 'cifar/resnet': cifar_resnet}
 SMALL |= {name.replace('cifar/', 'cifar-half/'): partial(make, w=32) for name,make in SMALL.items() if name.startswith('cifar/')}
+SMALL['cifar-half/resnet'] = partial(cifar_resnet, w=32, n=2)
 LETTERS = {
     'small': dict(L='small/lenet5', A='small/alexnet', V='small/vgg', I='small/inception', R='small/resnet'),
     'full': dict(L='lenet5', A='torchvision/alexnet', V='torchvision/vgg16_bn', I='torchvision/inception_v3', R='torchvision/resnet50')}

@@ -24,8 +24,13 @@ class CrossEval:
     rows: list              # `original`, then the decoders' names
     columns: list           # the classifiers' names
     labels: np.ndarray      # int, images, or images × questions where the classifiers answer different ones
-    ids: np.ndarray         # str, images
-    groups: np.ndarray      # int, images; images that are not independent share one
+    ids: np.ndarray = None    # str, images; default: their numbers
+    groups: np.ndarray = None # int, images; images that are not independent share one; default: each its own
+
+    def __post_init__(self):
+        n = np.shape(self.ranks)[-1]
+        if self.ids is None: self.ids = np.arange(n).astype(str)
+        if self.groups is None: self.groups = np.arange(n)
 
     @property
     def hits(self): return self.ranks==0
@@ -92,10 +97,8 @@ def cross_evaluate(encoder,      # images to the code: `encoder(x)` → `(z, ind
             labels.append(y.cpu().numpy())
             if tell: tell(k/len(dl))
     labels = np.concatenate(labels)
-    ids,groups = (_of_images(dl, name, len(labels)) for name in ('ids', 'groups'))
     ranks,predictions = (np.concatenate(o, -1) for o in zip(*batches))
-    return CrossEval(ranks, predictions, ['original', *decoders], list(classifiers), labels,
-                     np.arange(len(labels)).astype(str) if ids is None else ids, np.arange(len(labels)) if groups is None else groups)
+    return CrossEval(ranks, predictions, ['original', *decoders], list(classifiers), labels, *(_of_images(dl, name, len(labels)) for name in ('ids', 'groups')))
 
 def _of_images(dl, name, n):
     "What the data set of `dl` says of its images under `name`, if it says it of all `n`."
@@ -105,13 +108,15 @@ def _of_images(dl, name, n):
 # %% ../nbs/08_crosseval.ipynb #d586fcb6
 _ARRAYS = ('ranks', 'predictions', 'labels', 'groups')
 
+def _narrow(a): return a.astype(np.int16) if a.size and 0<=a.min() and a.max()<2**15 else a   # half of the room for the usual numbers
+
 def save_crosseval(crosseval, # a `CrossEval`
                    folder,    # made if missing; names.json is written last, and says that the rest is there
                   ):
     "Write the arrays and accuracy.csv (top-1) and top5.csv."
     folder = Path(folder)
     for name in _ARRAYS:
-        with atomic(folder/f'{name}.npy') as p: np.save(p, getattr(crosseval, name))
+        with atomic(folder/f'{name}.npy') as p: np.save(p, _narrow(getattr(crosseval, name)))
     for name,top in (('accuracy', 1), ('top5', 5)):
         with atomic(folder/f'{name}.csv') as p: crosseval.accuracy(top).to_csv(p)
     with atomic(folder/'names.json') as p:

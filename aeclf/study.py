@@ -644,9 +644,9 @@ I = "cifar-half/inception"
 R = "cifar-half/resnet"
 
 [epochs]
-classifiers = 10         # [ours]
+classifiers = 8          # [ours]
 autoencoder = 6          # [ours]
-decoders = 5             # [ours]
+decoders = 4             # [ours]
 
 [lr]
 classifiers = 0.002      # [ours]
