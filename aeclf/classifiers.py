@@ -10,7 +10,7 @@ __all__ = ['IMAGENET_MEAN', 'IMAGENET_STD', 'SMALL', 'LETTERS', 'Classifier', 's
            'classifier', 'split_weights', 'named_classifiers']
 
 # %% ../nbs/04_classifiers.ipynb #2f855501
-import importlib.util,re
+import importlib.util,re,sys
 from functools import partial
 from pathlib import Path
 import torch,torchvision
@@ -162,9 +162,10 @@ def _from_file(spec, n_classes):
     "The network that FUNCTION(n_classes) in FILE.py makes."
     path,_,function = spec.rpartition(':')
     if not Path(path).is_file(): raise BadInput(f'classifier {spec!r}: no such file {path}; give FILE.py:FUNCTION')
-    module_spec = importlib.util.spec_from_file_location(Path(path).stem, path)
+    module_spec = importlib.util.spec_from_file_location(f'_of_{Path(path).stem}', path)
     module = importlib.util.module_from_spec(module_spec)
     try:
+        sys.modules[module_spec.name] = module   # dataclasses look their module up
         module_spec.loader.exec_module(module)
         functions = [k for k,v in vars(module).items() if callable(v)]
         if function not in functions: raise unknown(f'function in {path}', function, functions)
@@ -198,12 +199,12 @@ def classifier(name,           # `lenet5`, `small/NAME`, `torchvision/NAME`, `ti
 def _torchvision_weights(name, weights):
     "The tensors that torchvision publishes under the name `weights`."
     known = torchvision.models.get_model_weights(name.partition('/')[2]) if name.startswith('torchvision/') else []
-    names = [w.name for w in known]
+    names = list(getattr(known, '__members__', []))
     if weights not in names: raise unknown(f'weights of {name}', weights, [*names, 'FILE.safetensors', 'FILE.pth'])
     return known[weights].get_state_dict(progress=True, check_hash=True)
 
 def _loaded(model, name, weights):
-    is_file = Path(weights).suffix in ('.safetensors', '.pth', '.pt', '.bin')
+    is_file = Path(weights).suffix in ('.safetensors', '.pth', '.pt', '.bin') or Path(weights).is_file()
     tensors = read_tensors(weights) if is_file else _torchvision_weights(name, weights)
     if {'mean', 'std'} <= set(tensors): return fill(model, tensors, weights)
     has_aux = getattr(model.net, 'AuxLogits', None) is not None
@@ -220,7 +221,8 @@ def split_weights(spec # `NAME`, `NAME:WEIGHTS`, `FILE.py:FUNCTION` or `FILE.py:
 
 def _name(spec, names):
     if '=' in spec: return spec.split('=', 1)
-    if spec in names: return spec, names[spec]
+    head,_,weights = spec.partition(':')
+    if head in names: return head, names[head]+(f':{weights}' if weights else '')
     return (Path(spec.rpartition('.py:')[0]).stem if '.py:' in spec else split_weights(spec)[0].rpartition('/')[2]), spec
 
 def named_classifiers(text,          # comma-separated: letters, names, `NAME=â€¦`
@@ -230,7 +232,7 @@ def named_classifiers(text,          # comma-separated: letters, names, `NAME=â€
     pairs = [_name(spec.strip(), LETTERS[scale]) for spec in text.split(',') if spec.strip()]
     if not pairs: raise BadInput('no classifiers; give at least one, such as L,A,V,I,R')
     names = [name for name,_ in pairs]
-    if odd := next((n for n in names if not re.fullmatch(r'[\w.+-]+', n)), None):
+    if (odd := next((n for n in names if not re.fullmatch(r'[\w.+-]+', n)), None)) is not None:
         raise BadInput(f'classifier name {odd!r}: a name becomes a file; use letters, digits and . _ + -')
     files = [n.casefold() for n in names]
     if twice := next((n for n in names if files.count(n.casefold())>1 or n in ('original', 'S') or n.startswith('A_')), None):

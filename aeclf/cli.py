@@ -16,7 +16,7 @@ import typer
 from .store import BadInput
 
 # %% ../nbs/16_cli.ipynb #32810c66
-app = typer.Typer(add_completion=False, no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False,
+app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False,
     help='What do deep networks like to see? Autoencoders fine-tuned with the gradients of frozen classifiers, cross-evaluated.')
 
 @app.callback()
@@ -166,9 +166,10 @@ def _save_lattice(figure, path):
 def _one_line(error):
     "A typer or click error in one line, with a hint where there is one."
     text = ' '.join(error.format_message().split()).rstrip('.')
+    if '?' in text: return text
     command = getattr(getattr(error, 'ctx', None), 'command', None)
     near = difflib.get_close_matches(text.split("'")[1], list(getattr(command, 'commands', {})), 1) if "No such command '" in text else []
-    return f"{text}; did you mean '{near[0]}'?" if near else text+('' if '?' in text else '; see --help')
+    return f"{text}; did you mean '{near[0]}'?" if near else f'{text}; see --help'
 
 def main(args=None # list of strings; default: the command line's
         ):         # never returns: SystemExit with 0, with 2 after a user's mistake, with 130 when stopped
@@ -177,7 +178,7 @@ def main(args=None # list of strings; default: the command line's
     os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')   # torch's threads sleep while they wait: many times faster on a busy machine
     for stream in (sys.stdout, sys.stderr): getattr(stream, 'reconfigure', lambda **kw: None)(errors='replace')
     try:
-        code = app(args, prog_name='aeclf', standalone_mode=False)
+        code = app((sys.argv[1:] if args is None else args) or ['--help'], prog_name='aeclf', standalone_mode=False)
         if code==130: raise KeyboardInterrupt   # typer makes an exit code of it
     except BadInput as e: code = _fail(e, 2)
     except (KeyboardInterrupt, typer.Abort): code = _fail('stopped; the same command goes on from the last finished stage', 130)

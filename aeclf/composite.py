@@ -8,19 +8,19 @@ Docs: https://aeclf.github.io/aeclf/composite.html.md"""
 __all__ = ['freeze', 'unfreeze', 'Composite']
 
 # %% ../nbs/06_composite.ipynb #4494bfc5
-from types import MethodType
+from functools import partial
 import torch
 from torch import nn
 from fastcore.basics import patch
 
 # %% ../nbs/06_composite.ipynb #6f4abda5
-def _stays(self, mode=True): return self
+def _stays(module, mode=True): return module
 
 def freeze(module # left in eval mode, without gradients, deaf to `.train()`
           ):      # the module
     "Keep the parameters, buffers and mode of `module` as they are."
     module.requires_grad_(False).eval()
-    for m in module.modules(): m.train = MethodType(_stays, m)
+    for m in module.modules(): m.train = partial(_stays, m)
     return module
 
 def unfreeze(module # all its parameters get gradients, and it is put into training mode

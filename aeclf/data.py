@@ -161,8 +161,12 @@ def rgb(file,      # path, open file, or H×W×3 uint8 array
     "A picture as the camera meant it; `BadInput` names a file that is none."
     if isinstance(file, np.ndarray): return Image.fromarray(file)
     try:
-        with Image.open(file) as image: return ImageOps.exif_transpose(image).convert('RGB')
+        with Image.open(file) as image: return ImageOps.exif_transpose(_eight_bits(image)).convert('RGB')
     except _CANNOT as e: raise BadInput(f'{name or file}: cannot be read as an image ({_why(e)}); mend or remove it') from e
+
+def _eight_bits(image):
+    "A grey picture of 16 bits in 8, which PIL would clip."
+    return Image.fromarray(np.rint(np.asarray(image)/257).astype(np.uint8)) if image.mode.startswith('I') else image
 
 def _why(error): return str(error).partition(': <')[0].splitlines()[0][:80] if str(error) else type(error).__name__
 

@@ -159,8 +159,9 @@ def _cost(layers, links):
     return crossings, sum((u-v)**2 for ends in by_layer for u,v in ends)
 
 # %% ../nbs/10_lattice.ipynb #5e12003a
-def _order(layers, links, tries=8, sweeps=12):
-    "`layers` with few crossings."
+def _order(layers, links, sweeps=12):
+    "`layers` with few crossings; of many links the best of fewer tries."
+    tries = min(8, max(1, 5000//(len(links)+1)))
     rnd,sides,best = random.Random(0), _neighbours(links), None
     for k in range(tries):
         now = [rnd.sample(o, len(o)) if k else list(o) for o in layers]
@@ -169,7 +170,7 @@ def _order(layers, links, tries=8, sweeps=12):
             for h in (range(1, len(now)) if up else reversed(range(len(now)-1))):
                 fixed = now[h-1] if up else now[h+1]
                 place = {v: i - (len(fixed)-1)/2 for i,v in enumerate(fixed)}
-                mean = {v: np.mean([place[o] for o in sides[0 if up else 1][v]]) for v in now[h]}
+                mean = {v: sum(place[o] for o in near)/len(near) for v in now[h] for near in [sides[0 if up else 1][v]]}
                 now[h] = sorted(now[h], key=mean.get)
             cost = _cost(now, links)
             if best is None or cost < best[0]: best = cost, [list(o) for o in now]
@@ -196,21 +197,19 @@ def _columns(layers, links, width, rounds=30):
     for k in range(rounds):
         for layer,gap in (zip(layers, gaps) if k % 2 else zip(layers[::-1], gaps[::-1])):
             near = [[x[o] for o in beneath.get(v, []) + above.get(v, [])] or [x[v]] for v in layer]
-            x.update(zip(layer, _apart([np.mean(o) for o in near], gap)))
+            x.update(zip(layer, _apart([sum(o)/len(o) for o in near], gap)))
     left = min(x[v] - width[v]/2 for v in x)
     return {v: p - left for v,p in x.items()}, max(x[v] + width[v]/2 for v in x) - left
 
 # %% ../nbs/10_lattice.ipynb #14a23fdd
-def _hits(p, q, box):
-    "Does the straight line from `p` to `q` touch `box` (left, bottom, right, top)?"
-    low,high = 0.0, 1.0
-    for a,b,l,h in ((p[0], q[0], box[0], box[2]), (p[1], q[1], box[1], box[3])):
-        if a == b:
-            if not l <= a <= h: return False
-            continue
-        s,e = sorted(((l-a)/(b-a), (h-a)/(b-a)))
-        low,high = max(low, s), min(high, e)
-    return low <= high
+def _hits(p, q, boxes):
+    "Which of the `boxes` (left, bottom, right, top; m×4) does the straight line from `p` to `q` touch?"
+    p,way = np.array(p, float),np.subtract(q, p)
+    low,high = boxes[:,:2]-p, boxes[:,2:]-p
+    with np.errstate(divide='ignore', invalid='ignore'): s,e = (np.where(way!=0, o/way, np.where((low<=0) & (high>=0), far, -far)) for o,far in ((low, -np.inf), (high, np.inf)))
+    s,e = np.minimum(s, e),np.maximum(s, e)
+    inside = (way!=0) | ((low<=0) & (high>=0))
+    return (np.maximum(s.max(1), 0) <= np.minimum(e.min(1), 1)) & inside.all(1)
 
 # %% ../nbs/10_lattice.ipynb #442f8b6c
 def _bent(points, bands, steps=12):
@@ -247,23 +246,23 @@ def _heights(layers, x, links, above, below, slope):
     return np.array(y), up, down
 
 def _boxes(x, y, above, below):
-    "Where nodes and labels are: for each concept, boxes (left, bottom, right, top)."
-    res = {}
+    "Where nodes and labels are: boxes (left, bottom, right, top), and the concept of each."
+    res = []
     for v in above:
-        res[v] = [(x[v]-_radius-2, y[v]-_radius-2, x[v]+_radius+2, y[v]+_radius+2)]
+        res.append((v, x[v]-_radius-2, y[v]-_radius-2, x[v]+_radius+2, y[v]+_radius+2))
         (wa,ha),(wb,hb) = above[v], below[v]
-        if wa: res[v].append((x[v]-wa/2, y[v], x[v]+wa/2, y[v]+_radius+1+ha))
-        if wb: res[v].append((x[v]-wb/2, y[v]-_radius-1-hb, x[v]+wb/2, y[v]))
-    return res
+        if wa: res.append((v, x[v]-wa/2, y[v], x[v]+wa/2, y[v]+_radius+1+ha))
+        if wb: res.append((v, x[v]-wb/2, y[v]-_radius-1-hb, x[v]+wb/2, y[v]))
+    return np.array([o[1:] for o in res]),np.array([o[0] for o in res])
 
 # %% ../nbs/10_lattice.ipynb #ebec12f7
-def _lines(lattice, level, x, y, bands, boxes):
+def _lines(lattice, level, x, y, bands, boxes, owner):
     "A list of points for every line of the diagram."
     for c in lattice:
         for o in c.upper_neighbors:
             u,v = c.index, o.index
             p,q = (x[u], y[u]), (x[v], y[v])
-            if any(_hits(p, q, box) for w in boxes if w not in (u, v) for box in boxes[w]):
+            if (_hits(p, q, boxes) & (owner!=u) & (owner!=v)).any():
                 via = [(x[u,v,h], h) for h in range(level[u]+1, level[v])]
                 yield [p, *_bent([(x[u], level[u]), *via, (x[v], level[v])], bands), q]
             else: yield [p, q]
@@ -288,10 +287,12 @@ def _stretch(have, need, most=1.6):
 # %% ../nbs/10_lattice.ipynb #970aa1f2
 def _draw(ax, scale, x, y, lines, labels):
     "Put lines, nodes and labels at their places, all sizes times `scale`."
-    for line in lines: ax.plot(*zip(*line), color='#737373', lw=1.2*scale, zorder=2, solid_capstyle='round')
+    from matplotlib.collections import LineCollection
+    ax.add_collection(LineCollection(lines, color='#737373', lw=1.2*scale, zorder=2, capstyle='round'), autolim=False)
+    for colour,full in (('#252525', True), ('white', False)):
+        at = [v for v,pair in labels.items() if any(text for text,_ in pair)==full]
+        ax.plot([x[v] for v in at], [y[v] for v in at], 'o', ms=2*_radius*scale, mew=1.2*scale, mec='#252525', mfc=colour, zorder=3)
     for v,pair in labels.items():
-        full = any(text for text,_ in pair)
-        ax.plot(x[v], y[v], 'o', ms=2*_radius*scale, mew=1.2*scale, mec='#252525', mfc='#252525' if full else 'white', zorder=3)
         for (text,_),side in zip(pair, (1, -1)):
             if not text: continue
             text.set_position((x[v], y[v] + side*(_radius+1+_pad/2)))
@@ -314,7 +315,7 @@ def _places(lattice, above, below, fit, slopes):
         (kx,dx),(ky,dy) = map(_stretch, have/scale, need)
         x,y = {v: kx*(p+6)+dx for v,p in col.items()}, ky*(row+6)+dy
         at = {v: y[level[v]] for v in above}
-        lines = list(_lines(lattice, level, x, at, list(zip(y-down, y+up)), _boxes(x, at, above, below)))
+        lines = list(_lines(lattice, level, x, at, list(zip(y-down, y+up)), *_boxes(x, at, above, below)))
         bent = sum(len(o) > 2 for o in lines)
         if best is None or bent < best[0]: best = bent, (scale, x, at, lines, have, need)
     return best[1]

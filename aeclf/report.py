@@ -32,7 +32,7 @@ dl { display: grid; grid-template-columns: max-content 1fr; gap: .1rem 1rem; } d
 _page = '''<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
 <title>{{ title }}</title><style>{{ css|safe }}</style></head><body><main>
-<h1>What do {{ names|join(', ') }} like to see?</h1>
+<h1>What {{ 'does' if names|length==1 else 'do' }} {{ names|join(', ') }} like to see?</h1>
 <p>A study of {{ config.data }} at {{ config.size }} pixels, seed {{ config.seed }}, after “What do Deep Networks Like to See?” (CVPR 2018).</p>
 {% if config.quick %}<p class="warning">This is a quick run: few images and one epoch each. It shows the way, its numbers mean nothing.</p>{% endif %}
 {% for sentence in answer %}<p class="answer">{{ sentence }}</p>{% endfor %}
@@ -67,7 +67,7 @@ def _lattice_table(study):
 # %% ../nbs/15_report.ipynb #219fec59
 def _table1_section(study, pic):
     pictures = [pic(*o) for n in study.config.classifiers for o in ((f'accuracy of {n} over the epochs', f'table1_{n}.png'), (f'reconstructions of the pre-trained and of the random decoder, {n}', f'figure3_{n}.png'))]
-    return 'What should be trained', 'Table 1 of the supplement, on these images: the same epochs for each part.', pictures, [('Table 1', _html(pd.read_csv(study.path/'table1.csv', index_col=0)))]
+    return 'What should be trained', f'Table 1 of the supplement, on {min(study.config.watch, len(study.crosseval.labels))} of the validation images: the same epochs for each part.', pictures, [('Table 1', _html(pd.read_csv(study.path/'table1.csv', index_col=0)))]
 
 # %% ../nbs/15_report.ipynb #c4797523
 def _sections(study):
@@ -75,7 +75,7 @@ def _sections(study):
     pic = lambda caption, name: (caption, _picture(study.path/'figures'/name))
     panels = sorted((study.path/'figures'/'panels').glob('panel_*.png'))
     yield ('Accuracy', 'Rows say what the classifiers in the columns look at: the original images, the reconstructions of A_S, which learned from pixels alone, '
-           'and those of A_i, whose decoder was fine-tuned with the gradients of classifier i.', [pic('top-1 accuracy', 'accuracy.png'), pic('accuracy over the epochs of fine-tuning', 'curves.png'), pic('RRC over the epochs of fine-tuning, on the images that training is watched by', 'rrc_epochs.png')],
+           f'and those of A_i, whose decoder was fine-tuned with the gradients of classifier i. The tables are over all {len(study.crosseval.labels)} validation images, the curves over the {min(study.config.watch, len(study.crosseval.labels))} that training is watched by.', [pic('top-1 accuracy', 'accuracy.png'), pic('accuracy over the epochs of fine-tuning', 'curves.png'), pic('RRC over the epochs of fine-tuning, on the images that training is watched by', 'rrc_epochs.png')],
            [('top-1', _html(study.accuracy)), ('top-5', _html(study.crosseval.accuracy(5)))])
     yield ('RRC', f'RRC(A_i∘j) = acc(A_i∘j) / min(acc(A_i∘i), acc(A_j∘j)): how much of what the weaker of the two can do is left when j reads what i likes to see.',
            [pic('RRC; cells from 0.8 up are framed', 'rrc.png'), pic('who serves whom at t = 0.8', 'lattice.png')], [('RRC', _html(study.rrc()))])

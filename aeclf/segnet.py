@@ -102,13 +102,12 @@ def reinitialized(module # any module
 
 # %% ../nbs/05_segnet.ipynb #523fa50f
 _CONTAINERS = re.compile(r'^(?:(?:module|segnet|encoder|decoder)\.)+')
-_LAYER = re.compile(r'(?:conv|bn)[1-5][1-3]d?|conv_final')
 
 def _s2snets_name(name):
     "Our name of a tensor in the authors' checkpoint, or None if it is the classifier's."
+    if {'resnet', 'classifier'} & set(name.split('.')): return None
     bare = _CONTAINERS.sub('', name)
     layer = bare.partition('.')[0]
-    if not _LAYER.fullmatch(layer): return None
     return f'{"decoder" if layer.endswith("d") or layer=="conv_final" else "encoder"}.{bare}'
 
 # %% ../nbs/05_segnet.ipynb #71cdd330

@@ -57,11 +57,10 @@ def save_weights(path,   # `.safetensors` file to write
 def _readable(path):
     "`BadInput` for a file that is missing, cut off, or holds more than tensors."
     import pickle
-    from safetensors import SafetensorError
     if not Path(path).is_file(): raise BadInput(f'{path}: no such file; give a file of weights (.safetensors or .pth)')
     try: yield
     except pickle.UnpicklingError as e: raise BadInput(f'{path}: not a file of tensors alone, and nothing in it is executed; save its state_dict, best as .safetensors') from e
-    except (SafetensorError, RuntimeError, EOFError, OSError) as e: raise BadInput(f'{path}: not a whole file of weights ({str(e).splitlines()[0][:80]}); fetch or write it again') from e
+    except Exception as e: raise BadInput(f'{path}: not a whole file of weights ({" ".join(str(e).split())[:80] or type(e).__name__}); fetch or write it again') from e   # torch and safetensors raise nearly everything
 
 def weights_meta(path, # `.safetensors` file
                 ) -> dict: # what `save_weights` was given; empty for a file of another origin
@@ -103,7 +102,8 @@ def fill(module,  # filled in place
     "Fill `module` with `tensors`; `BadInput` names the first one that does not fit."
     tensors = {k: v for k,v in module.state_dict().items() if k.endswith('num_batches_tracked')} | tensors
     if why := _misfit(module.state_dict(), tensors): raise BadInput(f'{origin}: {why}; these are the weights of another network')
-    module.load_state_dict(tensors)
+    try: module.load_state_dict(tensors)
+    except (RuntimeError, NotImplementedError) as e: raise BadInput(f'{origin}: its tensors cannot be copied ({" ".join(str(e).split())[:80]}); save plain dense ones') from e
     return module
 
 def load_weights(path,   # `.safetensors` or `.pth` file

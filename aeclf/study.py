@@ -6,7 +6,8 @@ Docs: https://aeclf.github.io/aeclf/study.html.md"""
 
 # %% auto #0
 __all__ = ['ROWS', 'PRESETS', 'Config', 'read_config', 'write_config', 'usable_device', 'Study', 'Stage', 'stage_seed',
-           'ReadByAll', 'plot_rrc_epochs', 'no_line', 'print_stage', 'study_folder', 'preset_settings', 'configure']
+           'TrainedInBF16', 'ReadByAll', 'plot_rrc_epochs', 'no_line', 'print_stage', 'study_folder', 'preset_settings',
+           'configure']
 
 # %% ../nbs/14_study.ipynb #f8afb92c
 import hashlib,json,platform,time,tomllib
@@ -62,8 +63,11 @@ def read_config(path # study.toml
     "The configuration that a study was run with."
     try: values = tomllib.loads(Path(path).read_text(encoding='utf-8'))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as e: raise BadInput(f'{path}: not a readable configuration ({e}); restore it or start another study') from None
-    try: return Config(**_with_tuples(values))
+    try: config = Config(**_with_tuples(values))
     except TypeError as e: raise BadInput(f'{path}: not the configuration of a study ({str(e).split("() ")[-1]}); restore it or start another study') from None
+    if odd := [k for k,v in asdict(Config()).items() if not isinstance(getattr(config, k), type(v))]:
+        raise BadInput(f'{path}: not the configuration of a study ({odd[0]} is {getattr(config, odd[0])!r}); restore it or start another study')
+    return config
 
 def write_config(config, # a `Config`
                  path,   # study.toml
@@ -76,7 +80,7 @@ def usable_device(name # `'auto'`, or as torch names devices: `'cpu'`, `'cuda'`,
                  ) -> str:
     "The device to work on; auto takes a GPU if there is one. `BadInput` for a device that is not there."
     if name=='auto': return 'cuda' if torch.cuda.is_available() else 'cpu'
-    try: torch.empty(1, device=name)
+    try: torch.zeros(1, device=name).cpu()
     except (RuntimeError, AssertionError, NotImplementedError) as e: raise BadInput(f'device {name!r} cannot be used here ({str(e).splitlines()[0][:80]}); use auto or cpu') from None
     return name
 
@@ -158,6 +162,7 @@ def _ready(self:Study, model): return model.to(self.device, memory_format=torch.
 def initial_autoencoder(self:Study):
     "A_S before its pre-training, or ready-made from the authors' checkpoint."
     kind,_,origin = self.config.autoencoder.partition(':')
+    if kind and not origin: raise unknown('autoencoder', self.config.autoencoder, ['vgg16_bn:WEIGHTS', 's2snets:FILE'])
     if kind=='s2snets': return SegNet.from_s2snets(origin)
     model = SegNet(self.config.widths, self.config.convs)
     if kind=='vgg16_bn': model.encoder.load_vgg16_bn(_vgg16_bn(origin), self.config.autoencoder)
@@ -215,7 +220,11 @@ def stage_seed(seed, # of the study
 def ledger(self:Study):
     "What was done: stage to the digests of what it read and the seconds that it took."
     path = self.path/'stages.json'
-    return json.loads(path.read_text()) if path.is_file() else {}
+    try: held = json.loads(path.read_text()) if path.is_file() else {}
+    except ValueError: held = None
+    if not isinstance(held, dict) or not all(isinstance(o, dict) for o in held.values()):
+        raise BadInput(f'{path}: damaged; delete it, and the next run makes the study anew')
+    return held
 
 @patch
 def _digests(self:Study, files): return {f: digest(self.path/f) for f in files}
@@ -245,10 +254,20 @@ def _keep(self:Study, model, kind, name, curve, history):
     write_table(history.set_index('epoch'), self.path/'history'/f'{curve}.csv')
     save_weights(self.path/_weights(kind, name), model, name=name)
 
+class TrainedInBF16(MixedPrecision):
+    "bfloat16 where batches are trained on, float32 where they are validated on."
+    def __init__(self): super().__init__(amp_mode=AMPMode.BF16)
+
+    def before_batch(self):
+        if self.training: super().before_batch()
+
+    def after_loss(self):
+        if self.training: super().after_loss()
+
 @patch
 def _fit(self:Study, learn, kind, tell):
     "Train with the study's rate and epochs; in bfloat16 where the device is made for it."
-    if self.precision!='float32': learn.add_cb(MixedPrecision(amp_mode=AMPMode.BF16))
+    if self.precision!='float32': learn.add_cb(TrainedInBF16())
     return learn.quietly(tell).fit_poly(self.config.epochs[kind], self.config.lr[kind])
 
 @patch(as_prop=True)
@@ -256,7 +275,7 @@ def _opt(self:Study): return OPTIMIZERS[self.config.optimizer]
 
 @patch(as_prop=True)
 def precision(self:Study):
-    "Of training; everything is measured in float32."
+    "Of training; everything is measured in float32 (on a GPU, convolutions in its TF32)."
     return 'bfloat16 autocast' if self.device.startswith('cuda') and torch.cuda.is_bf16_supported(including_emulation=False) else 'float32'
 
 # %% ../nbs/14_study.ipynb #96f51c4f
@@ -477,7 +496,7 @@ def _versions():
 def _take_down(self:Study):
     valid = self.images.valid_ds
     record = dict(images=f'{len(self.images.train_ds)} in an epoch of training, {len(valid)} for validation in {len(set(getattr(valid, "groups", range(len(valid)))))} independent groups, {len(self.images.vocab)} classes',
-        digest=images_digest(valid), device=self.device, precision=f'{self.precision} in training, float32 in measuring', threads=torch.get_num_threads(), versions=_versions(),
+        digest=images_digest(valid), device=self.device, precision=f'{self.precision} in training, float32 in measuring', memory_format='channels-last', watched=f'curves: {min(self.config.watch, len(valid))} of the validation images at most', threads=torch.get_num_threads(), versions=_versions(),
         machine=f'Python {platform.python_version()}, {platform.system()} {platform.machine()}')
     with atomic(self.path/'provenance.json') as p: p.write_text(json.dumps(record, indent=1))
 
@@ -562,7 +581,7 @@ def lattices(self:Study):
 def _epochs(text):
     "`'8,12,4'` as the epochs of classifiers, autoencoder and decoders."
     parts = text.split(',')
-    if len(parts)!=3 or not all(p.strip().isdigit() for p in parts):
+    if len(parts)!=3 or not all(p.strip().isdecimal() for p in parts):
         raise BadInput(f'--epochs {text!r}: give three whole numbers, for classifiers, autoencoder and decoders, such as 8,12,4')
     return dict(zip(('classifiers', 'autoencoder', 'decoders'), map(int, parts)))
 
@@ -676,8 +695,8 @@ def configure(data='photos',  # as `aeclf.data.load` takes it
     size = values.get('size', 64) if size is None else size
     if size<1: raise BadInput(f'--size {size}: give the edge of the images in pixels, such as 64')
     scale = 'full' if size>=224 else 'small'
-    names = classifiers or ('L,A,V,I,R' if 'classifiers' not in values else ','.join(values['classifiers']) if scale=='full' and preset=='table1' else None)
-    if names: values['classifiers'] = named_classifiers(names, scale)
+    names = classifiers if classifiers is not None else ('L,A,V,I,R' if 'classifiers' not in values else ','.join(values['classifiers']) if scale=='full' and preset=='table1' else None)
+    if names is not None: values['classifiers'] = named_classifiers(names, scale)
     if scale=='full': values = dict(widths=(64, 128, 256, 512, 512), convs=(2, 2, 3, 3, 3)) | values
     c = Config(**(values | dict(data=data, size=size, seed=seed, quick=quick, autoencoder=autoencoder, pretrain=pretrain)))
     if quick: c.epochs,c.limit = dict.fromkeys(c.epochs, 1),()

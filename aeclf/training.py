@@ -28,7 +28,7 @@ def poly(lr,        # η, the rate of the first iteration
          power=0.9, # p
         ):          # function of the fraction i/n of training that is done, in [0, 1], to the rate
     "The polynomial schedule η·(1 − i/n)^p."
-    def rate(pct): return lr*(1-pct)**power
+    def rate(pct): return lr*max(0, 1-pct)**power   # rounding may take i/n past 1
     return rate
 
 # %% ../nbs/07_training.ipynb #0a094b72
