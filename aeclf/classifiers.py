@@ -235,6 +235,6 @@ def named_classifiers(text,          # comma-separated: letters, names, `NAME=â€
     if (odd := next((n for n in names if not re.fullmatch(r'[\w.+-]+', n)), None)) is not None:
         raise BadInput(f'classifier name {odd!r}: a name becomes a file; use letters, digits and . _ + -')
     files = [n.casefold() for n in names]
-    if twice := next((n for n in names if files.count(n.casefold())>1 or n in ('original', 'S') or n.startswith('A_')), None):
-        raise BadInput(f'classifier name {twice!r} is taken; give another one, such as {twice.removeprefix("A_")}2={dict(pairs)[twice]}')
+    if twice := next((n for n in names if files.count(n.casefold())>1 or n in ('original', 'S', 'M') or n.startswith(('A_', 'N_'))), None):
+        raise BadInput(f'classifier name {twice!r} is taken; give another one, such as {twice.removeprefix("A_").removeprefix("N_")}2={dict(pairs)[twice]}')
     return dict(pairs)

@@ -72,6 +72,8 @@ def _print_result(study, report):
     from aeclf.lattice import formal_context,lattice_line
     table = study.rrc()
     print(f'\naccuracy, top-1\n{study.accuracy.round(3).to_string()}\n\n{table.index.name}\n{table.rename_axis(None).round(3).to_string()}\n')
+    if study.control_names: print(f'gain of every classifier over A_S: by its own autoencoder, by the control M, by the control N\n{study.gains().round(3).to_string()}\n')
+    if (study.path/'seeds').is_dir(): print(f'RRC over seeds, and its interval over images\n{study.seed_spread().round(3).to_string(index=False)}\n')
     print(f't = 0.8: {lattice_line(formal_context(table, 0.8))}')
     print(f'figures: {study.path/"figures"} ({len(list((study.path/"figures").rglob("*.png")))} pictures)\nreport:  {report}')
 
@@ -87,6 +89,8 @@ def run(
     pretrain: Annotated[str, typer.Option(help='Pictures without labels for A_S: folder:PATH or shards:PATH/{000000..000009}.tar; default those of --data.')] = '',
     epochs: Annotated[Optional[str], typer.Option(help='Epochs of classifiers, autoencoder and decoders, such as 8,12,4.')] = None,
     seed: Annotated[int, typer.Option(min=0, help='Every stage derives its own seed from it.')] = 0,
+    seeds: Annotated[int, typer.Option(min=1, help='Repeat with so many seeds in all; more of them extend a finished study.')] = 1,
+    controls: Annotated[bool, typer.Option('--controls', help='Also train control decoders: pixels only, and classifiers with random weights; extends a finished study.')] = False,
     device: Annotated[str, typer.Option(help='auto, cpu or cuda.')] = 'auto',
     quick: Annotated[bool, typer.Option('--quick', help='Few images and one epoch each: the same way in under a minute.')] = False,
 ):
@@ -96,10 +100,14 @@ def run(
     """
     from aeclf.report import write_report
     from aeclf.study import Study,configure,study_folder
-    study = Study(configure(data, classifiers, size, epochs, seed, quick, preset, autoencoder, pretrain), out or study_folder(data), device)
+    study = Study(configure(data, classifiers, size, epochs, seed, quick, preset, autoencoder, pretrain), out or study_folder(data), device, controls)
     study.prepare()
     print(f'{data}, {study.config.size} pixels, {", ".join(study.config.classifiers)}, seed {seed}, on {study.device} in {study.precision} → {study.path}', flush=True)
-    with stoppable() as line: fresh = study.run(line, stage_done)
+    with stoppable() as line:
+        fresh = study.run(line, stage_done)
+        for other in study.repeated(seeds):
+            print(f'seed {other.config.seed}', flush=True)
+            fresh += other.run(line, stage_done)
     if not fresh: print(f'{study.path}: this study is finished, nothing was trained')
     _print_result(study, write_report(study))
 

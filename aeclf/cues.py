@@ -8,21 +8,21 @@ Docs: https://aeclf.github.io/aeclf/cues.html.md"""
 __all__ = ['ANSWERS', 'QUESTIONS', 'draw_cues', 'CueImages', 'cues', 'mutual', 'components', 'recovery', 'perfect_range',
            'plot_recovery']
 
-# %% ../nbs/13_cues.ipynb #9d5bd4a0
+# %% ../nbs/13_cues.ipynb #63f0d3ac
 import numpy as np,pandas as pd,torch
 from torch.utils.data import Dataset
 from fastai.data.core import DataLoaders
 from .data import dataloaders
 from .store import BadInput,unknown
 
-# %% ../nbs/13_cues.ipynb #2ae3bca2
-ANSWERS = {'hue': ('red', 'yellow', 'green', 'blue'),
-           'shape': ('disc', 'square', 'triangle', 'cross'),
+# %% ../nbs/13_cues.ipynb #8d56ee31
+ANSWERS = {'hue': ('pink', 'olive', 'green', 'violet'),
+           'shape': ('disc', 'ring', 'triangle', 'cross'),
            'grating': ('horizontal', 'rising', 'vertical', 'falling'),
            'position': ('upper left', 'upper right', 'lower left', 'lower right')}
 QUESTIONS = tuple(ANSWERS)
 
-# %% ../nbs/13_cues.ipynb #2cb4e3e8
+# %% ../nbs/13_cues.ipynb #450f3f6b
 def _answers(n, rng, correlation=0.0):
     "Answers to the four questions, n×4; in a share `correlation` of the images the shape copies the hue."
     labels = rng.integers(4, size=(n, 4))
@@ -30,35 +30,35 @@ def _answers(n, rng, correlation=0.0):
     labels[copied,1] = labels[copied,0]
     return labels
 
-# %% ../nbs/13_cues.ipynb #864c40bc
-_SQUARE = np.sqrt(np.pi)/2                  # half its side
+# %% ../nbs/13_cues.ipynb #fb8335ed
+_RING = 1.25                                # its outer radius; the inner one is 0.6 of it
 _TRIANGLE = np.sqrt(np.pi/np.sqrt(27))      # from the centre to a side
 _ARM = np.sqrt(np.pi/(8*0.36-4*0.36**2))    # half the length of a cross's bar; its width is 0.36 of its length
 
 def _bar(x, y): return np.maximum(abs(x)-_ARM, abs(y)-0.36*_ARM)
 
 _OUTLINES = (lambda x, y: np.hypot(x, y)-1,
-             lambda x, y: np.maximum(abs(x), abs(y))-_SQUARE,
+             lambda x, y: abs(np.hypot(x, y)-0.8*_RING)-0.2*_RING,
              lambda x, y: np.maximum(np.maximum(x, np.sqrt(0.75)*y-x/2), -np.sqrt(0.75)*y-x/2)-_TRIANGLE,
              lambda x, y: np.minimum(_bar(x, y), _bar(y, x)))
 
-# %% ../nbs/13_cues.ipynb #2934cf79
+# %% ../nbs/13_cues.ipynb #2fba72b3
 _CB,_CR = np.array([(0, -0.344136, 1.772), (1.402, -0.714136, 0)])   # a step in blue or red at constant luminance
-_HUES = np.stack([_CR, -_CB, -_CR, _CB])                             # red, yellow, green, blue
+_HUES = np.stack([_CR, -_CB, -_CR, _CB])                             # pink, olive, green, violet
 
-# %% ../nbs/13_cues.ipynb #882926b4
-_CHANCES = dict(across=(0.04, 0.225), down=(0.04, 0.225),  # from the middle of the image to the object's centre
-                radius=(0.14, 0.175),    # of the disc with the object's area
+# %% ../nbs/13_cues.ipynb #b5f669a4
+_CHANCES = dict(across=(0.04, 0.18), down=(0.04, 0.18), # from the middle of the image to the object's centre
+                radius=(0.16, 0.19),      # of the disc with the object's area
                 turn=(0, 2*np.pi),       # rotation of the object
-                light=(0.45, 0.55),      # its luminance
-                colour=(0.16, 0.22),     # its saturation
-                period=(0.11, 0.16), phase=(0, 2*np.pi), contrast=(0.12, 0.2))   # of the grating
+                light=(0.55, 0.63),      # its luminance
+                colour=(0.13, 0.17),     # its saturation
+                period=(0.11, 0.16), phase=(0, 2*np.pi), contrast=(0.08, 0.14))   # of the grating
 
 def _chances(n, rng):
     "For each image what its answers leave open, each n numbers."
     return {k: rng.uniform(*bounds, n).astype(np.float32) for k,bounds in _CHANCES.items()}
 
-# %% ../nbs/13_cues.ipynb #938b6b93
+# %% ../nbs/13_cues.ipynb #da5d740b
 def _pixels(size): return (np.arange(size, dtype=np.float32)+0.5)/size
 
 def _object(labels, chances, size):
@@ -73,13 +73,13 @@ def _object(labels, chances, size):
     for k,outline in enumerate(_OUTLINES): distance[labels[:,1]==k] = outline(x[labels[:,1]==k], y[labels[:,1]==k])
     return np.clip(0.5-distance*c['radius']*size, 0, 1)
 
-# %% ../nbs/13_cues.ipynb #8b96004f
+# %% ../nbs/13_cues.ipynb #b831df9d
 def _grating(labels, chances, size):
-    "The background, n×size×size, grey around one half."
+    "The background, n×size×size, a grey darker than the object."
     c = {k: v[:,None,None] for k,v in chances.items()}
     angle = (labels[:,2]*np.float32(np.pi/4))[:,None,None]     # of the stripes, counter-clockwise from the horizontal
     along = np.sin(angle)*_pixels(size)[None,None] + np.cos(angle)*_pixels(size)[None,:,None]
-    return 0.5+c['contrast']*np.sin(2*np.pi*along/c['period']+c['phase'])
+    return 0.42+c['contrast']*np.sin(2*np.pi*along/c['period']+c['phase'])
 
 def _paint(labels, chances, size, noise, rng):
     "The images that belong to answers and chances, n×3×size×size, uint8."
@@ -89,7 +89,7 @@ def _paint(labels, chances, size, noise, rng):
     images += noise*rng.standard_normal(images.shape, dtype=np.float32)
     return (np.clip(images, 0, 1)*255+0.5).astype(np.uint8)
 
-# %% ../nbs/13_cues.ipynb #5b837ffb
+# %% ../nbs/13_cues.ipynb #3186b26d
 def draw_cues(n,               # images
               size=48,         # edge of an image, pixels
               seed=0,          # an integer, or several
@@ -104,7 +104,7 @@ def draw_cues(n,               # images
     images = np.concatenate([_paint(*part(k)) for k in range(0, n, 500)])
     return torch.from_numpy(images),torch.from_numpy(labels)
 
-# %% ../nbs/13_cues.ipynb #aa6aa544
+# %% ../nbs/13_cues.ipynb #5edf20a1
 class CueImages(Dataset):
     "Items are (image 3×size×size in [0, 1], answers), one int64 for each of `questions`; with `column`, (image, that answer)."
     def __init__(self,
@@ -131,7 +131,7 @@ class CueImages(Dataset):
         if question not in self.questions: raise unknown('question', question, self.questions)
         return CueImages(self.images, self.labels, self.questions, self.questions.index(question), self.ids)
 
-# %% ../nbs/13_cues.ipynb #d8f5b234
+# %% ../nbs/13_cues.ipynb #dab62e5e
 def cues(size=48,         # edge of an image, pixels
          bs=32,           # images in a training batch
          n_train=3000,    # images for training, the same in every epoch
@@ -149,7 +149,7 @@ def cues(size=48,         # edge of an image, pixels
         return CueImages(images, labels[:,columns], questions)
     return dataloaders(drawn(n_train, 0), drawn(n_valid, 1), bs, device)
 
-# %% ../nbs/13_cues.ipynb #c702f8d4
+# %% ../nbs/13_cues.ipynb #3edae259
 def mutual(rrc, # DataFrame of RRC: rows autoencoders named like their classifiers, columns classifiers
           ):    # symmetric DataFrame of min(RRC_ij, RRC_ji), for the names that are row and column
     "How well each of two classifiers lives on the other's autoencoder."
@@ -159,7 +159,7 @@ def mutual(rrc, # DataFrame of RRC: rows autoencoders named like their classifie
     for i,j in np.argwhere(~np.isfinite(v)): raise BadInput(f'row {names[i]}, column {names[j]} of the RRC table is {v[i,j]}; groups need a number in every cell')
     return pd.DataFrame(np.minimum(v, v.T), names, names)
 
-# %% ../nbs/13_cues.ipynb #eb38e361
+# %% ../nbs/13_cues.ipynb #6bf2316a
 def components(rrc, # DataFrame of RRC
                t,   # threshold; i and j are bound where both serve each other at RRC ≥ `t`
               ) -> list: # of groups, each a list of names; all in the order of the table
@@ -179,7 +179,7 @@ def _connected(bound, names):
         left -= reached
     return groups
 
-# %% ../nbs/13_cues.ipynb #62fa68b2
+# %% ../nbs/13_cues.ipynb #db5b14ea
 def recovery(rrc,   # DataFrame of RRC
              truth, # mapping of classifiers to their planted groups
              thresholds=None, # to evaluate; default: every interval in which the groups stay the same
@@ -198,14 +198,14 @@ def recovery(rrc,   # DataFrame of RRC
     if thresholds is None: res.insert(0, 'from_t', [-np.inf, *steps])
     return res
 
-# %% ../nbs/13_cues.ipynb #79f1bb7d
+# %% ../nbs/13_cues.ipynb #92311aec
 def perfect_range(recovery, # as `recovery` returns it by default
                  ): # (from_t, to_t): the index is 1 for from_t < t ≤ to_t; None if it never is
     "The thresholds at which exactly the planted groups are found."
     exact = recovery[recovery.ari>=1-1e-9]
     return None if exact.empty else (float(exact.from_t.min()), float(exact.t.max()))
 
-# %% ../nbs/13_cues.ipynb #9599a0ff
+# %% ../nbs/13_cues.ipynb #ffe334b3
 def plot_recovery(recoveries, # mapping of names to tables as `recovery` returns them by default
                   t=0.8,      # threshold to mark; None marks none
                   ax=None,    # axes to draw on; default: a new figure

@@ -269,13 +269,13 @@ def _lines(lattice, level, x, y, bands, boxes, owner):
             else: yield [p, q]
 
 # %% ../nbs/10_lattice.ipynb #44703547
-def _room(ax, own, width, height, title):
+def _room(ax, own, width, height, title, foot):
     "The axes' width and height in points; a figure of our `own` is made to measure."
     fig = ax.figure
     if own:
-        w,h,top = min(max(width, 8*len(title or ''), 100), 1150), min(height, 720), 26 if title else 0
-        fig.set_size_inches(w/72, (h+top)/72)
-        ax.set_position((0, 0, 1, h/(h+top)))
+        w,h,top = min(max(width, 8*len(title or ''), 100, 5*foot), 1150), min(height, 720), 26 if title else 0
+        fig.set_size_inches(w/72, (foot+h+top)/72)
+        ax.set_position((0, foot/(foot+h+top), 1, h/(foot+h+top)))
     elif engine := fig.get_layout_engine(): engine.execute(fig)
     box = ax.get_window_extent()
     return box.width*72/fig.dpi, box.height*72/fig.dpi
@@ -296,7 +296,7 @@ def _legend(ax):
     "What the shades of the nodes mean."
     from matplotlib.lines import Line2D
     import matplotlib
-    marks = [Line2D([], [], ls='', marker='o', ms=7, mec='#252525', mfc=matplotlib.colormaps['Greys'](s), label=f'{s:.0%}') for s in (0, 0.5, 1)]
+    marks = [Line2D([], [], ls='', marker='o', ms=7, mec='#252525', mfc=matplotlib.colormaps['Greys'](s), label=f'{s:.0%}') for s in (0., 0.5, 1.)]
     ax.figure.legend(handles=marks, title='resamples with this concept', title_fontsize=8, fontsize=8, ncols=3, loc='lower center', frameon=False, handletextpad=0, columnspacing=1)
 
 def _draw(ax, scale, x, y, lines, labels, faces):
@@ -346,7 +346,7 @@ def plot_lattice(context,    # a formal context, e.g. of `formal_context`
     if title: ax.set_title(title)
     labels = {c.index: (_label(ax, c.properties, True), _label(ax, c.objects, False)) for c in context.lattice}
     above,below = ({v: pair[k][1] for v,pair in labels.items()} for k in (0, 1))
-    fit = lambda w, h: _room(ax, own, w, h, title)
+    fit = lambda w, h: _room(ax, own, w, h, title, 0 if shares is None else 38)
     scale,x,y,lines,have,need = _places(context.lattice, above, below, fit, (0.25, 0.4, 0.6) if own else (0.25,))
     fit(*need)
     _draw(ax, scale, x, y, lines, labels, _faces(labels, shares if shares is None else list(shares.share)))

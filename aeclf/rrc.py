@@ -9,7 +9,7 @@ __all__ = ['rrc', 'write_table', 'read_table', 'autoencoder_label', 'plot_table'
            'paired_tests']
 
 # %% ../nbs/09_rrc.ipynb #31328a05
-import csv,io,re
+import csv,io,re,warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -224,6 +224,12 @@ class Bootstrap:
     groups: int            # how many were drawn each time
     level: float           # of the intervals
 
+    @property
+    def warning(self):
+        "What to say where there are too few groups to be sure of anything; else empty."
+        width = (self.accuracy.high-self.accuracy.low).mean()
+        return f'only {self.groups} independent images: {self.level:.0%} intervals of accuracy are {width:.2f} wide on average' if self.groups<30 else ''
+
     def p_at_least(self, t): # threshold
         "Share of resamples with RRC ≥ t, a DataFrame of autoencoders × classifiers."
         return pd.DataFrame((self.samples>=t).mean(0), self.rows, self.columns)
@@ -247,7 +253,9 @@ def bootstrap(crosseval,  # has `.ranks` [row, classifier, image], `.rows`, `.co
     acc = _resampled(kinds, times, n, seed).reshape(n, len(rows), len(columns))
     ratios,autoencoders = _ratios(acc, rows, columns)
     kept = pd.DataFrame(acc.reshape(n, -1), columns=pd.MultiIndex.from_product([rows, columns], names=['row', 'column']))
-    return Bootstrap(_intervals(acc, rows, columns, level), _intervals(ratios, autoencoders, columns, level), ratios, kept, autoencoders, columns, int(times.sum()), level)
+    boot = Bootstrap(_intervals(acc, rows, columns, level), _intervals(ratios, autoencoders, columns, level), ratios, kept, autoencoders, columns, int(times.sum()), level)
+    if boot.warning: warnings.warn(boot.warning, stacklevel=2)
+    return boot
 
 # %% ../nbs/09_rrc.ipynb #393ea1ac
 def holm(p, # p-values
