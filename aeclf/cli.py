@@ -81,8 +81,8 @@ def _print_result(study, report):
 @app.command()
 def run(
     out: Annotated[Optional[Path], typer.Option(help='Folder of the study; default studies/DATA.')] = None,
-    preset: Annotated[Optional[str], typer.Option(help='paper: its protocol at full size. table1: its comparison of what is trained. cifar10, cifar10-reduced: another data set.')] = None,
-    data: Annotated[str, typer.Option(help='photos, folder:PATH with a subfolder of images per class, cifar10:PATH or imagenet:PATH.')] = 'photos',
+    preset: Annotated[Optional[str], typer.Option(help='paper: its protocol at full size. table1: its comparison of what is trained. cifar10, cifar10-reduced: another data set. cues-random: planted cues, decoders from random.')] = None,
+    data: Annotated[str, typer.Option(help='photos, cues, folder:PATH with a subfolder of images per class, cifar10:PATH or imagenet:PATH.')] = 'photos',
     classifiers: Annotated[Optional[str], typer.Option(help='Letters L,A,V,I,R or names such as torchvision/resnet18:IMAGENET1K_V1, mine=nets.py:make.')] = None,
     size: Annotated[Optional[int], typer.Option(help='Edge of the images in pixels, default 64; from 224 up everything is full-size.')] = None,
     autoencoder: Annotated[str, typer.Option(help='Where A_S begins: vgg16_bn:WEIGHTS for its encoder, or s2snets:FILE, ready-made; default at random.')] = '',

@@ -516,7 +516,7 @@ def load(source,         # one of `SOURCES`
     if kind=='folder' and path: return folder(path, size, bs, seed, framing, limit, device)
     if kind=='cifar10' and path: return cifar10(path, size, bs, limit, device)
     if kind=='imagenet' and path: return imagenet(path, size, bs, limit, device)
-    raise unknown('data set', source, SOURCES)
+    raise unknown('data set', source, [*SOURCES, 'cues'])
 
 # %% ../nbs/02_data.ipynb #2c2c91fa
 def images_digest(ds, # Dataset of (image, label)

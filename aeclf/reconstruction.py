@@ -6,7 +6,8 @@ Docs: https://aeclf.github.io/aeclf/reconstruction.html.md"""
 
 # %% auto #0
 __all__ = ['shuffled', 'reconstruct', 'overview', 'save_figure', 'lab_difference', 'reconstruction_quality', 'lab_limits',
-           'panel', 'save_panels', 'plot_coverage', 'error_map', 'plot_border']
+           'panel', 'save_panels', 'plot_coverage', 'error_map', 'plot_border', 'checkerboard', 'colour_shift',
+           'border_profile', 'artefacts', 'plot_artefacts']
 
 # %% ../nbs/11_reconstruction.ipynb #6f486cfd
 import struct,textwrap,zlib
@@ -270,4 +271,99 @@ def plot_border(coverage, # bool H×W: `aeclf.lenet.input_coverage`
         ax.set_title(autoencoder_label(name), size=9)
     fig.supxlabel('mean |reconstruction − original| per pixel', size=8, x=0.62)
     fig.colorbar(drawn, ax=axs, shrink=0.85, aspect=16, extend='max').ax.tick_params(labelsize=7)
+    return fig
+
+# %% ../nbs/11_reconstruction.ipynb #25e8fdbb
+def _error(originals, reconstruction):
+    "Reconstruction minus original, an array, neither of them clamped."
+    if originals.shape != reconstruction.shape: raise ValueError(f'shapes differ: {tuple(originals.shape)} and {tuple(reconstruction.shape)}')
+    before,after = (torch.as_tensor(o).detach().cpu().float().numpy() for o in (originals, reconstruction))
+    return after-before
+
+def checkerboard(originals,      # N×3×H×W in [0, 1]
+                 reconstruction, # N×3×H×W of one autoencoder, not clamped
+                 window=16,      # edge of the windows in pixels, even, ≥ 2; smaller where the images are
+                ) -> np.ndarray: # 3 amplitudes ≥ 0 in pixel values: alternating along rows, along columns, along both
+    "How strongly the error alternates from pixel to pixel."
+    if window<2 or window%2: raise ValueError(f'window = {window}; it must be even and at least 2')
+    e = _error(originals, reconstruction)
+    n,c,h,w = e.shape
+    k = min(window, h//2*2, w//2*2)
+    windows = e[...,:h//k*k,:w//k*k].reshape(n, c, h//k, k, w//k, k)
+    flat,sign = np.ones(k),(-1.)**np.arange(k)
+    means = [np.einsum('ncaybx,y,x->ncab', windows, y, x)/k**2 for y,x in ((flat, sign), (sign, flat), (sign, sign))]
+    return np.sqrt(np.square(means).mean((1, 2, 3, 4)))
+
+# %% ../nbs/11_reconstruction.ipynb #653f4bbf
+def colour_shift(originals,      # N×3×H×W, RGB in [0, 1]
+                 reconstruction, # N×3×H×W of one autoencoder; both are clamped to [0, 1] first
+                ) -> np.ndarray: # mean ΔL, ΔA, ΔB in CIE LAB units
+    "By how much the colours are shifted on average."
+    return lab_difference(originals, reconstruction).mean((0, 2, 3), dtype=float)
+
+# %% ../nbs/11_reconstruction.ipynb #50a75f96
+def _edge_distances(h, w):
+    "For each pixel the distance to the nearer of the left and upper edges, and of the right and lower ones; 0 at the edge."
+    y,x = np.ogrid[:h,:w]
+    return np.minimum(y, x), np.minimum(h-1-y, w-1-x)
+
+def border_profile(error, # H×W: `error_map`
+                  ) -> pd.DataFrame: # index distance in pixels from the nearest edge; columns all, left_top, right_bottom
+    "Mean of `error` by distance from the border."
+    error,(lt,rb) = np.asarray(error),_edge_distances(*error.shape)
+    distance = np.minimum(lt, rb)
+    mean = lambda keep: pd.Series(error[keep]).groupby(distance[keep]).mean()
+    return pd.DataFrame(dict(all=mean(distance>=0), left_top=mean(lt<rb), right_bottom=mean(rb<lt))).rename_axis('distance')
+
+# %% ../nbs/11_reconstruction.ipynb #eebf2e43
+def _border_ratios(error, width):
+    "Error at the border over error in the centre; error of the right and lower border over that of the left and upper one."
+    if not 1<=width<min(error.shape)/2: raise ValueError(f'width = {width}; the border of a {error.shape[0]}×{error.shape[1]} image has at least one pixel and leaves a centre')
+    lt,rb = _edge_distances(*error.shape)
+    lt,rb = lt<width,rb<width
+    with np.errstate(divide='ignore', invalid='ignore'):
+        return error[lt|rb].mean()/error[~(lt|rb)].mean(), error[rb&~lt].mean()/error[lt&~rb].mean()
+
+# %% ../nbs/11_reconstruction.ipynb #587307dd
+def artefacts(originals,       # N×3×H×W, RGB in [0, 1]
+              reconstructions, # mapping of names of autoencoders to N×3×H×W, not clamped
+              width=None,      # of the border in pixels; default: a tenth of the shorter side
+             ) -> pd.DataFrame: # a row per autoencoder: autoencoder, checkerboard, ΔL, ΔA, ΔB, border, right_bottom
+    "How strong the artefacts of every autoencoder are."
+    width = width or max(1, min(originals.shape[-2:])//10)
+    rows = []
+    for name,o in reconstructions.items():
+        amplitude = np.linalg.norm(checkerboard(originals, o))
+        rows.append((name, amplitude, *colour_shift(originals, o), *_border_ratios(error_map(originals, o), width)))
+    return pd.DataFrame(rows, columns=['autoencoder', 'checkerboard', 'ΔL', 'ΔA', 'ΔB', 'border', 'right_bottom'])
+
+# %% ../nbs/11_reconstruction.ipynb #b7d86fe5
+_MEASURES = {'checkerboard': 'checkerboard\nin pixel values', 'ΔL': 'ΔL\n− darker, + brighter', 'ΔA': 'ΔA\n− greener, + redder', 'ΔB': 'ΔB\n− bluer, + yellower',
+             'border': 'error at the border\n/ in the centre', 'right_bottom': 'right and bottom\n/ left and top'}
+_SCALES = ((['checkerboard'], 0, 0, 0.02), (['ΔL', 'ΔA', 'ΔB'], 0, -2, 2), (['border', 'right_bottom'], 1, 0.8, 1.5)) # measures, no artefact, the shortest scale
+
+def _bars(ax, values, base, low, high):
+    "A bar from `base` for each of `values`, on a scale from `low` to `high`."
+    ax.barh(range(len(values)), values-base, left=base, height=0.6, color='#4292c6')
+    ax.axvline(base, color='black', lw=0.8)
+    ax.set_xlim(low-0.05*(high-low), high+0.05*(high-low))
+    ax.locator_params(axis='x', nbins=4)
+    ax.tick_params(axis='x', labelsize=7)
+    ax.tick_params(axis='y', length=0, labelsize=9)
+    ax.set_title(_MEASURES[values.name], size=7.5)
+    ax.spines[['top', 'right', 'left']].set_visible(False)
+
+# %% ../nbs/11_reconstruction.ipynb #7dd481e7
+def plot_artefacts(table): # DataFrame of `artefacts`; → matplotlib Figure
+    "The artefacts of every autoencoder, a column for each measure."
+    from matplotlib.figure import Figure
+    values = table[[*_MEASURES]].astype(float).replace([np.inf, -np.inf], np.nan)
+    labels = [autoencoder_label(o) for o in table.autoencoder]
+    fig = Figure((0.3+0.08*max(map(len, labels))+1.25*len(_MEASURES), 0.8+0.26*len(table)), dpi=_DPI, layout='constrained')
+    axs = dict(zip(_MEASURES, fig.subplots(1, len(_MEASURES), sharey=True)))
+    for measures,base,low,high in _SCALES:
+        there = values[measures].to_numpy()
+        for k in measures: _bars(axs[k], values[k], base, np.nanmin(there, initial=low), np.nanmax(there, initial=high))
+    axs['checkerboard'].set_yticks(range(len(table)), labels)
+    axs['checkerboard'].set_ylim(len(table)-0.5, -0.5)
     return fig

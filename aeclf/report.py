@@ -69,21 +69,53 @@ def _table1_section(study, pic):
     pictures = [pic(*o) for n in study.config.classifiers for o in ((f'accuracy of {n} over the epochs', f'table1_{n}.png'), (f'reconstructions of the pre-trained and of the random decoder, {n}', f'figure3_{n}.png'))]
     return 'What should be trained', f'Table 1 of the supplement, on {min(study.config.watch, len(study.crosseval.labels))} of the validation images: the same epochs for each part.', pictures, [('Table 1', _html(pd.read_csv(study.path/'table1.csv', index_col=0)))]
 
+# %% ../nbs/15_report.ipynb #ffaaa4a9
+def _accuracy_section(study, pic):
+    n,watched = len(study.crosseval.labels),min(study.config.watch, len(study.crosseval.labels))
+    text = ('Rows say what the classifiers in the columns look at: the original images, the reconstructions of A_S, which learned from pixels alone, and those of A_i, whose decoder was fine-tuned '
+            f'with the gradients of classifier i. The tables are over all {n} validation images, the curves over the {watched} that training is watched by.')
+    pictures = [pic('top-1 accuracy, with intervals over the images', 'accuracy.png'), pic('accuracy over the epochs of fine-tuning', 'curves.png'),
+                pic('RRC over the epochs of fine-tuning, on the images that training is watched by', 'rrc_epochs.png')]
+    return 'Accuracy', text, pictures, [('top-1', _html(study.accuracy)), ('top-5', _html(study.crosseval.accuracy(5)))]
+
+def _rrc_section(study, pic):
+    text = 'RRC(A_i∘j) = acc(A_i∘j) / min(acc(A_i∘i), acc(A_j∘j)): how much of what the weaker of the two can do is left when j reads what i likes to see.'
+    return 'RRC', text, [pic('RRC; cells from 0.8 up are framed', 'rrc.png'), pic('who serves whom at t = 0.8', 'lattice.png')], [('RRC', _html(study.rrc()))]
+
+def _lattice_section(study, pic):
+    text = 'An autoencoder serves the classifiers at its own node and at every node that lines lead up to from there. Every threshold gives a lattice; these are some of them, and then all. In the barcode every concept is a bar over the thresholds between which it lives.'
+    return 'Lattices', text, [pic('lattices at several t', 'lattices.png'), pic('the life of every concept; black: alive at t = 0.8', 'persistence.png')], [('Every lattice', _lattice_table(study))]
+
+# %% ../nbs/15_report.ipynb #9cf7ea26
+def _evidence(study, name): return pd.read_csv(study.path/'evidence'/f'{name}.csv')
+
+def _plain_html(table, digits=2): return table.to_html(float_format=lambda v: f'{v:.{digits}f}', border=0, index=False, na_rep='')
+
+def _evidence_section(study, pic):
+    "How sure: shares of resamples, orders, and where there are such, seeds and controls."
+    boot = study.bootstrap()
+    text = (f'{boot.warning+". " if boot.warning else ""}{len(boot.samples):,} times the {boot.groups} independent groups of images were drawn again, with replacement, and everything was computed from each draw. '
+            f'At t = 0.8 the lattice is a chain in {boot.p_chain(0.8):.0%} of them. These are shares of resamples, not probabilities that something is true.')
+    tables = [('Share of resamples with RRC ≥ 0.8', _html(boot.p_at_least(0.8), 2)), ('The concepts at t = 0.8, and the share of resamples in which each exists', _plain_html(_evidence(study, 'concepts'))),
+              ('What kind of order the autoencoders are in, by threshold', _plain_html(_evidence(study, 'orders'))), ('Does their reach follow accuracy or size? Kendall’s τ with its interval', _plain_html(_evidence(study, 'follows')))]
+    if (study.path/'seeds').is_dir(): tables.append(('RRC over seeds, and its interval over images', _plain_html(study.seed_spread())))
+    if study.control_names: tables.append(('Controls: what every classifier gains over A_S by its own autoencoder, by more training on pixels (M), and by a classifier with random weights (N)', _html(study.gains())))
+    pictures = [pic('the planted groups: adjusted Rand index over thresholds', 'recovery.png')] if study.config.data=='cues' else []
+    return 'How sure is it?', text, pictures, tables
+
 # %% ../nbs/15_report.ipynb #c4797523
+def _pictures_section(study, pic):
+    panels = sorted((study.path/'figures'/'panels').glob('panel_*.png'))
+    border = [pic('the pixels that can reach the logits of LeNet-5, and how far A_S and A_L are from the originals, pixel by pixel', 'border.png')] if (study.path/'figures'/'border.png').is_file() else []
+    text = f'The first {len(panels)} images of a seeded shuffle of the validation images, none chosen. Below each reconstruction its difference to the original in CIE LAB.'
+    border += [pic('artefacts: checkerboard, colour shift, error near the border', 'artefacts.png'), pic('normalised mutual information with the original (intra) and with other images (inter)', 'information.png')]
+    return 'Reconstructions', text, border + [(p.stem.replace('_', ' '), _picture(p)) for p in panels], [('As pictures: PSNR in dB and SSIM, beside the accuracies', _html(study.quality)), *((name, _html(pd.read_csv(study.path/f'{name}.csv', index_col=0))) for name in ('artefacts', 'information'))]
+
 def _sections(study):
     "Heading, text, figures and tables of each part of the report."
     pic = lambda caption, name: (caption, _picture(study.path/'figures'/name))
-    panels = sorted((study.path/'figures'/'panels').glob('panel_*.png'))
-    yield ('Accuracy', 'Rows say what the classifiers in the columns look at: the original images, the reconstructions of A_S, which learned from pixels alone, '
-           f'and those of A_i, whose decoder was fine-tuned with the gradients of classifier i. The tables are over all {len(study.crosseval.labels)} validation images, the curves over the {min(study.config.watch, len(study.crosseval.labels))} that training is watched by.', [pic('top-1 accuracy', 'accuracy.png'), pic('accuracy over the epochs of fine-tuning', 'curves.png'), pic('RRC over the epochs of fine-tuning, on the images that training is watched by', 'rrc_epochs.png')],
-           [('top-1', _html(study.accuracy)), ('top-5', _html(study.crosseval.accuracy(5)))])
-    yield ('RRC', f'RRC(A_i∘j) = acc(A_i∘j) / min(acc(A_i∘i), acc(A_j∘j)): how much of what the weaker of the two can do is left when j reads what i likes to see.',
-           [pic('RRC; cells from 0.8 up are framed', 'rrc.png'), pic('who serves whom at t = 0.8', 'lattice.png')], [('RRC', _html(study.rrc()))])
-    yield ('Lattices', 'An autoencoder serves the classifiers at its own node and at every node that lines lead up to from there. Every threshold gives a lattice; these are some of them, and then all.', [pic('lattices at several t', 'lattices.png')], [('Every lattice', _lattice_table(study))])
-    border = [pic('the pixels that can reach the logits of LeNet-5, and how far A_S and A_L are from the originals, pixel by pixel', 'border.png')] if (study.path/'figures'/'border.png').is_file() else []
-    yield ('Reconstructions', f'The first {len(panels)} images of a seeded shuffle of the validation images, none chosen. Below each reconstruction its difference to the original in CIE LAB.',
-           border + [(p.stem.replace('_', ' '), _picture(p)) for p in panels], [('As pictures: PSNR in dB and SSIM, beside the accuracies', _html(study.quality))])
-    if study.config.table1: yield _table1_section(study, pic)
+    parts = [_accuracy_section, _rrc_section, _lattice_section, _evidence_section, _pictures_section]
+    return [part(study, pic) for part in parts + [_table1_section]*study.config.table1]
 
 # %% ../nbs/15_report.ipynb #1f776d37
 def write_report(study, # a finished `Study`
@@ -93,6 +125,6 @@ def write_report(study, # a finished `Study`
         raise BadInput(f'{study.path}: not finished ({missing[0]} is to do); run it first')
     page = jinja2.Environment(autoescape=True).from_string(_page)
     text = page.render(title=f'aeclf: {study.config.data}', css=_css, names=list(study.config.classifiers), config=study.config,
-                       answer=answer_sentences(study.rrc()), sections=list(_sections(study)), provenance=study.provenance())
+                       answer=answer_sentences(study.rrc()), sections=_sections(study), provenance=study.provenance())
     with atomic(study.path/'report.html') as p: p.write_text(text, encoding='utf-8')
     return study.path/'report.html'

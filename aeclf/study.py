@@ -24,11 +24,13 @@ from fastcore.basics import patch
 from torch import nn
 from .classifiers import LETTERS,classifier,named_classifiers,split_weights
 from .composite import Composite
+from .cues import cues,perfect_range,plot_recovery,recovery
 from .crosseval import agreement,cross_evaluate,load_crosseval,per_class,save_crosseval
 from .data import Damaged,dataloaders,images_digest,load,thinned,unlabelled
 from .lattice import concept_shares,formal_context,lattice_line,lattices,order_follows,order_shares,persistence,plot_lattice,plot_lattices,plot_persistence
+from .information import information,plot_information
 from .lenet import LeNet5,input_coverage
-from .reconstruction import error_map,overview,plot_border,reconstruct,reconstruction_quality,save_figure,save_panels,shuffled
+from .reconstruction import artefacts,error_map,overview,plot_artefacts,plot_border,reconstruct,reconstruction_quality,save_figure,save_panels,shuffled
 from .rrc import autoencoder_label,bootstrap,paired_tests,plot_table,rrc,write_table
 from .segnet import SegNet,check_size,reinitialized
 from .store import BadInput,atomic,digest,load_weights,read_tensors,save_weights,unknown
@@ -38,7 +40,7 @@ from .training import OPTIMIZERS,ae_learner,classifier_learner,composite_learner
 @dataclass
 class Config:
     "Everything that decides the result of a study."
-    data: str = 'photos'            # as `aeclf.data.load` takes it
+    data: str = 'photos'            # as `aeclf.data.load` takes it, or `'cues'`
     classifiers: dict = field(default_factory=lambda: dict(LETTERS['small'])) # name to full name
     size: int = 64                  # edge of the images, pixels
     seed: int = 0                   # every stage derives its own from it
@@ -54,6 +56,7 @@ class Config:
     framing: str = 'crop'           # how images are cut from the pictures of a folder: `'crop'` or `'whole'`
     watch: int = 260                # validation images, at most, that are read after every epoch of training
     limit: tuple = ()               # (training images, validation images) to take at most; (): all
+    decoder_start: str = 'S'        # where decoders begin: `'S'`, A_S's; `'random'`
     panels: int = 25                # reconstruction panels that are drawn
     table1: bool = False            # also train the four rows of Table 1 for every classifier
 
@@ -122,14 +125,40 @@ def images(self:Study):
     "The DataLoaders of the study, read once."
     if not hasattr(self, '_images'):
         c = self.config
-        with seeded(c.seed): self._images = load(c.data, c.size, c.bs, self.device, c.seed, c.quick, c.framing, c.limit)
+        with seeded(c.seed): self._images = self._planted() if c.data=='cues' else load(c.data, c.size, c.bs, self.device, c.seed, c.quick, c.framing, c.limit)
     return self._images
 
 @patch
-def loaders(self:Study):
+def _planted(self:Study):
+    "The images with planted cues; validation images are the same for every seed."
+    n_train,n_valid = self.config.limit or ((300, 100) if self.config.quick else (3000, 800))
+    return cues(self.config.size, self.config.bs, n_train, n_valid, device=self.device)
+
+@patch
+def loaders(self:Study, name=None): # a classifier's name: with the labels of its question
     "Fresh DataLoaders over the images, to train with and to watch by."
-    dls = self.images
-    return thinned(dataloaders(dls.train_ds, dls.valid_ds, self.config.bs, self.device, dls.train.fake_l.num_workers), self.config.watch)
+    dls,question = self.images,self.question(name)
+    train,valid = (ds.asking(question) if question else ds for ds in (dls.train_ds, dls.valid_ds))
+    return thinned(dataloaders(train, valid, self.config.bs, self.device, dls.train.fake_l.num_workers), self.config.watch)
+
+# %% ../nbs/14_study.ipynb #d028af11
+@patch
+def question(self:Study, name): # a classifier's name, or None
+    "What the classifier `name` is asked, where images hold several answers; else None."
+    asked = (name or '').partition('-')[0]
+    return asked if asked in getattr(self.images.train_ds, 'questions', ()) else None
+
+@patch
+def vocab(self:Study, name): # a classifier's name
+    "The names of the classes that the classifier `name` tells apart."
+    question = self.question(name)
+    return self.images.train_ds.asking(question).vocab if question else self.images.vocab
+
+@patch(as_prop=True)
+def targets(self:Study):
+    "Columns of the labels by classifier, as `cross_evaluate` takes them; None where there is one question."
+    questions = getattr(self.images.train_ds, 'questions', None)
+    return {n: questions.index(self.question(n)) for n in self.config.classifiers} if questions else None
 
 @patch
 def pretraining(self:Study):
@@ -143,13 +172,13 @@ def pretraining(self:Study):
 def initial(self:Study, name, trained=True): # a classifier's name; False leaves its weights random
     "The classifier `name` as it comes: with the weights that its full name gives, else random ones."
     full,weights = split_weights(self.config.classifiers[name])
-    return classifier(full, len(self.images.vocab), self.config.size, weights if trained else None)
+    return classifier(full, len(self.vocab(name)), self.config.size, weights if trained else None)
 
 @patch
 def classifier(self:Study, name): # a classifier's name
     "The classifier `name` as the study trained it, in evaluation mode."
     full,_ = split_weights(self.config.classifiers[name])
-    return self._ready(classifier(full, len(self.images.vocab), self.config.size, self.path/'classifiers'/f'{name}.safetensors'))
+    return self._ready(classifier(full, len(self.vocab(name)), self.config.size, self.path/'classifiers'/f'{name}.safetensors'))
 
 @patch
 def autoencoder(self:Study, name='S'): # `S`, a classifier's or a control's name
@@ -184,6 +213,9 @@ def check(self:Study):
     c = self.config
     check_size((c.size,), len(c.widths))
     if c.optimizer not in OPTIMIZERS: raise unknown('optimizer', c.optimizer, list(OPTIMIZERS))
+    questions = getattr(self.images.train_ds, 'questions', ())
+    if odd := [n for n in c.classifiers if questions and not self.question(n)]:
+        raise BadInput(f'classifier name {odd[0]!r}: these images hold several answers; begin the name with its question, such as {questions[0]}-{odd[0]}={c.classifiers[odd[0]]}')
     with seeded(c.seed):
         for name in c.classifiers: self._try(name)
         if c.autoencoder: self._fits(self.initial_autoencoder())
@@ -193,7 +225,7 @@ def check(self:Study):
 @patch
 def _try(self:Study, name):
     "One reading of two images: does the classifier take this size, and answer with a logit per class?"
-    model,c,k = self.initial(name),self.config,len(self.images.vocab)
+    model,c,k = self.initial(name),self.config,len(self.vocab(name))
     try: shape = tuple(model.eval()(torch.rand(2, 3, c.size, c.size)).shape)
     except RuntimeError as e: raise BadInput(f'classifier {c.classifiers[name]!r} cannot read {c.size} pixels ({str(e).splitlines()[0][:90]}); choose a larger --size') from e
     if shape!=(2, k): raise BadInput(f'classifier {c.classifiers[name]!r} answers two images with {shape}; the data have {k} classes, so it should be (2, {k})')
@@ -286,8 +318,8 @@ def precision(self:Study):
 @patch
 def _train_classifier(self:Study, name, tell):
     model,trained = self.initial(name),split_weights(self.config.classifiers[name])[1]
-    if trained: history = classifier_learner(self.loaders(), model).quietly().fit_poly(0, 0)
-    else: history = self._fit(classifier_learner(self.loaders(), model, opt_func=self._opt), 'classifiers', tell)
+    if trained: history = classifier_learner(self.loaders(name), model).quietly().fit_poly(0, 0)
+    else: history = self._fit(classifier_learner(self.loaders(name), model, opt_func=self._opt), 'classifiers', tell)
     self._keep(model, 'classifiers', name, name, history)
     return f'top-1 {history.accuracy.iloc[-1]:.2f}' + (f', as it came from {trained}' if trained else '')
 
@@ -303,18 +335,19 @@ def _train_autoencoder(self:Study, tell):
 # %% ../nbs/14_study.ipynb #791fce67
 class ReadByAll(Callback):
     "After every epoch, and after the validation before the first, the accuracy of every classifier on the autoencoder that is trained."
-    def __init__(self, classifiers): self.classifiers,self.rows = classifiers,[]
+    def __init__(self, classifiers, dl, targets): self.classifiers,self.dl,self.targets,self.rows = classifiers,dl,targets,[]
 
     def after_epoch(self):
         auto = self.model.autoencoder
-        result = cross_evaluate(auto.encoder, {'now': auto.decoder}, self.classifiers, self.dls.valid)
+        result = cross_evaluate(auto.encoder, {'now': auto.decoder}, self.classifiers, self.dl, self.targets)
         self.rows.append(result.accuracy().loc['now'])
 
 @patch
 def _train_decoder(self:Study, name, tell):
     classifiers = {n: self.classifier(n) for n in self.config.classifiers}
-    model,reading = Composite(self.autoencoder(), classifiers[name]),ReadByAll(classifiers)
-    history = self._fit(composite_learner(self.loaders(), model, opt_func=self._opt, cbs=[reading]), 'decoders', tell)
+    model,reading = Composite(self.autoencoder(), classifiers[name]),ReadByAll(classifiers, self.loaders().valid, self.targets)
+    if self.config.decoder_start=='random': model.autoencoder.decoder = self._ready(reinitialized(model.autoencoder.decoder))
+    history = self._fit(composite_learner(self.loaders(name), model, opt_func=self._opt, cbs=[reading]), 'decoders', tell)
     history = history.join(pd.DataFrame(reading.rows, index=history.index))
     self._keep(model.autoencoder.decoder, 'decoders', name, f'A_{name}', history)
     return f'top-1 {history.accuracy.iloc[0]:.2f} → {history.accuracy.iloc[-1]:.2f}'
@@ -326,7 +359,7 @@ ROWS = {'encoder': ('encoder',), 'encoder+decoder': ('encoder', 'decoder'), 'ran
 def _train_row(self:Study, name, row, tell):
     auto = self.autoencoder()
     if row=='random decoder': auto.decoder = self._ready(reinitialized(auto.decoder))
-    history = self._fit(composite_learner(self.loaders(), Composite(auto, self.classifier(name)), ROWS[row], opt_func=self._opt), 'decoders', tell)
+    history = self._fit(composite_learner(self.loaders(name), Composite(auto, self.classifier(name)), ROWS[row], opt_func=self._opt), 'decoders', tell)
     self._keep(auto, 'table1', f'{name} {row}', f'{name} {row}', history)
     return f'top-1 {history.accuracy.iloc[0]:.2f} → {history.accuracy.iloc[-1]:.2f}'
 
@@ -364,8 +397,8 @@ def _train_control(self:Study, name, tell):
     "`M`, or `N_i` for a classifier i with random weights."
     reader = nn.Identity() if name=='M' else self.initial(name.removeprefix('N_'), trained=False).to(self.device)
     model = Composite(self.autoencoder(), reader).train_only('decoder')
-    learner = ae_learner if name=='M' else composite_learner
-    history = self._fit(learner(self.loaders(), model, opt_func=self._opt), 'decoders', tell)
+    learner,loaders = (ae_learner, self.loaders()) if name=='M' else (composite_learner, self.loaders(name.removeprefix('N_')))
+    history = self._fit(learner(loaders, model, opt_func=self._opt), 'decoders', tell)
     self._keep(model.autoencoder.decoder, 'controls', name, f'control {name}', history)
     return f'loss {history.valid_loss.iloc[0]:.3f} → {history.valid_loss.iloc[-1]:.3f}'
 
@@ -388,7 +421,7 @@ def _decoders(self:Study): return {name: self.autoencoder(name).decoder for name
 @patch
 def _cross_evaluate(self:Study, tell):
     classifiers = {name: self.classifier(name) for name in self.config.classifiers}
-    result = cross_evaluate(self.autoencoder().encoder, self._decoders(), classifiers, self.images.valid, tell=tell)
+    result = cross_evaluate(self.autoencoder().encoder, self._decoders(), classifiers, self.images.valid, self.targets, tell)
     self._take_down()
     save_crosseval(result, self.path/'crosseval')
     return f'{len(result.labels)} images, {len(result.rows)}×{len(result.columns)} readings'
@@ -450,8 +483,9 @@ def _evidence_tables(self:Study):
     yield 'orders',order_shares(boot, THRESHOLDS)
     yield 'follows',order_follows(boot, {n: sum(p.numel() for p in self.classifier(n).parameters()) for n in self.config.classifiers})
     yield 'paired',paired_tests(crosseval, boot)
-    yield 'per_class',per_class(crosseval, self.images.vocab)
-    yield 'agreement',agreement(crosseval)
+    yield 'per_class',per_class(crosseval, None if self.targets else self.images.vocab, self.targets)
+    pairs = agreement(crosseval)
+    yield 'agreement',pairs[pairs.column.map(self.question)==pairs.other.map(self.question)] if self.targets else pairs
     if self.control_names: yield 'gains',self.gains().reset_index()
 
 @patch
@@ -462,11 +496,33 @@ def _evidence(self:Study, tell):
     width = (boot.rrc.high-boot.rrc.low).mean()
     return boot.warning or f'{boot.groups} independent groups; intervals of RRC are {width:.2f} wide on average; a chain at t = 0.8 in {boot.p_chain(0.8):.0%} of resamples'
 
+# %% ../nbs/14_study.ipynb #72e9edb0
+@patch
+def recoveries(self:Study):
+    "How well the planted groups are found in RRC, by threshold: plain, and corrected for chance."
+    truth = {n: self.question(n) for n in self.config.classifiers}
+    found,chance = {'plain': recovery(self.rrc(), truth)},1/len(self.vocab(next(iter(truth))))
+    if all(self.accuracy.loc[n, n]>chance for n in truth): found['chance-corrected'] = recovery(self.rrc(chance=chance), truth)
+    return found
+
+@patch
+def _recover(self:Study, tell):
+    found = self.recoveries()
+    write_table(pd.concat(found, names=['table']).reset_index(level=0).set_index('table'), self.path/'recovery.csv')
+    save_figure(plot_recovery(found).figure, self.path/'figures'/'recovery.png')
+    where = {name: perfect_range(o) for name,o in found.items()}
+    return '; '.join(f'{name}: '+(f'the planted groups for {r[0]:.2f} < t ≤ {r[1]:.2f}' if r else f'nowhere the planted groups, adjusted Rand index at most {found[name].ari.max():.2f}') for name,r in where.items())
+
 # %% ../nbs/14_study.ipynb #e75dc6fa
 @patch
 def _quality(self:Study, tell):
-    table = reconstruction_quality(*self.reconstructions(256)).set_index('autoencoder')
+    images,made = self.reconstructions(256)
+    table = reconstruction_quality(images, made).set_index('autoencoder')
     write_table(table.join(self.accuracy.add_prefix('top-1 of ')), self.path/'quality.csv')
+    marks,kept = artefacts(images, made),information(images, {'original': images, **made})
+    for name,o in (('artefacts', marks), ('information', kept)): write_table(o.set_index('autoencoder'), self.path/f'{name}.csv')
+    save_figure(plot_artefacts(marks), self.path/'figures'/'artefacts.png')
+    save_figure(plot_information(kept).figure, self.path/'figures'/'information.png')
     return f'PSNR of A_S {table.psnr["S"]:.1f} dB'
 
 @patch(as_prop=True)
@@ -591,7 +647,8 @@ def stages(self:Study):
         Stage('cross-evaluation', weights+made+controls, ['provenance.json', 'crosseval/ranks.npy', 'crosseval/names.json'], self._cross_evaluate),
         Stage('RRC and lattices', ['crosseval/ranks.npy', 'crosseval/names.json', *curves], ['rrc.csv', 'lattices.csv', 'rrc_epochs.csv'], self._tables),
         Stage('evidence', ['crosseval/ranks.npy', 'crosseval/names.json', 'rrc.csv'], ['evidence/rrc.csv', 'evidence/agreement.csv'], self._evidence),
-        Stage('quality', ['crosseval/ranks.npy', 'crosseval/names.json', *made, *controls], ['quality.csv'], self._quality),
+        Stage('quality', ['crosseval/ranks.npy', 'crosseval/names.json', *made, *controls], ['quality.csv', 'artefacts.csv', 'information.csv', 'figures/artefacts.png', 'figures/information.png'], self._quality),
+        *([Stage('recovery', ['rrc.csv', 'crosseval/ranks.npy'], ['recovery.csv', 'figures/recovery.png'], self._recover)] if self.config.data=='cues' else []),
         Stage('figures', ['rrc.csv', 'rrc_epochs.csv', 'crosseval/ranks.npy', *made, *curves], figures, self._draw),
         *(table1 if self.config.table1 else [])]
 
@@ -708,6 +765,27 @@ decoders = 0.01          # [ours]
 table1 = true            # [paper] section C.1: what is trained
 [classifiers]
 R = "small/resnet"       # [paper] ResNet-50; with `--size 224` the full one
+""", 'cues': """
+# Images with planted cues: a classifier per cue and architecture. Every number is [ours].
+size = 48                # [ours]
+bs = 32                  # [ours]
+[classifiers]
+hue-V = "small/vgg"
+hue-R = "small/resnet"
+shape-V = "small/vgg"
+shape-R = "small/resnet"
+grating-V = "small/vgg"
+grating-R = "small/resnet"
+
+[epochs]
+classifiers = 6          # [ours]
+autoencoder = 6          # [ours]
+decoders = 4             # [ours]
+
+[lr]
+classifiers = 0.001      # [ours]
+autoencoder = 0.005      # [ours]
+decoders = 0.003         # [ours]
 """, 'cifar10': """
 # The paper's question on CIFAR-10; use it with --data cifar10:PATH or --data folder:PATH. Every number is [ours].
 size = 32                # [ours] pictures are taken whole
@@ -761,6 +839,8 @@ autoencoder = 0.003      # [ours]
 decoders = 0.002         # [ours]
 """}
 
+PRESETS['cues-random'] = 'decoder_start = "random"   # [paper] the last row of Table 1\n'+PRESETS['cues']
+
 def preset_settings(name # one of `PRESETS`
           ) -> dict: # settings of `Config`
     "The settings of a preset."
@@ -779,6 +859,7 @@ def configure(data='photos',  # as `aeclf.data.load` takes it
               pretrain='',    # as `Config` takes it
              ) -> Config:
     "The configuration for a few words."
+    preset = preset or ('cues' if data=='cues' else None)
     values = preset_settings(preset) if preset else {}
     size = values.get('size', 64) if size is None else size
     if size<1: raise BadInput(f'--size {size}: give the edge of the images in pixels, such as 64')
