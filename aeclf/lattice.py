@@ -379,12 +379,13 @@ def plot_persistence(lives,   # DataFrame as `persistence` returns it
     from matplotlib.figure import Figure
     ends = lives.assign(low=lives.from_t.clip(lower=0), high=lives.to_t.clip(upper=max(1.05, lives.from_t.max())))
     ends = ends.assign(length=ends.high-ends.low).nlargest(most, 'length').sort_values(['low', 'high'], ascending=False)
-    fig = Figure((6.4, 0.6+0.21*len(ends)), dpi=100, layout='constrained')
+    names = [_sets(o.extent, o.intent) for o in ends.itertuples()]
+    fig = Figure((4.6+0.055*max(len(o.replace('$', '')) for o in names), 0.6+0.21*len(ends)), dpi=100, layout='constrained')
     ax = fig.subplots()
     here = (ends.from_t<t) & (t<=ends.to_t)
     ax.barh(range(len(ends)), ends.length, left=ends.low, height=0.55, color=['#252525' if o else '#b0b0b0' for o in here])
     ax.axvline(t, color='#e08214', lw=1.4)
-    ax.set_yticks(range(len(ends)), [_sets(o.extent, o.intent) for o in ends.itertuples()], fontsize=8)
+    ax.set_yticks(range(len(ends)), names, fontsize=8)
     ax.set_xlabel('threshold t', fontsize=9)
     ax.margins(x=0.01, y=0.03)
     for side in ('top', 'right', 'left'): ax.spines[side].set_visible(False)

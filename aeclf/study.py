@@ -562,6 +562,7 @@ def plot_rrc_epochs(tidy, # DataFrame as `Study.rrc_epochs` returns it
             ax.plot(o.epoch, o.rrc, color=f'C{k}', lw=1.6 if i!=j else 0.9, ls='-' if i!=j else ':', marker='o', ms=3, label=j)
         ax.set_title(autoencoder_label(i), size=10)
         ax.set_xlabel('epoch', size=8)
+        ax.xaxis.get_major_locator().set_params(integer=True)
         ax.tick_params(labelsize=8)
         ax.grid(alpha=0.3)
     axs[0].set_ylabel('RRC', size=9)
