@@ -173,7 +173,7 @@ def _save_lattice(figure, path):
 # %% ../nbs/16_cli.ipynb #58c80e78
 def _one_line(error):
     "A typer or click error in one line, with a hint where there is one."
-    text = ' '.join(error.format_message().split()).rstrip('.')
+    text = ' '.join(error.format_message().split()).rstrip('.').replace('. Did you mean', '; did you mean')
     if '?' in text: return text
     command = getattr(getattr(error, 'ctx', None), 'command', None)
     near = difflib.get_close_matches(text.split("'")[1], list(getattr(command, 'commands', {})), 1) if "No such command '" in text else []

@@ -1,8 +1,9 @@
 "Whole studies, as the command line runs them: quick ones on the photographs, and small ones on a folder."
-import signal,subprocess,sys,time
+import shutil,signal,subprocess,sys,time
 
 import pandas as pd, pytest
 
+from aeclf.store import digest
 from conftest import aeclf, command, one_line
 
 tiny = ['--classifiers', 'L,R', '--epochs', '1,1,1', '--size', '32']
@@ -67,6 +68,30 @@ def test_stopped_and_gone_on_with(finished, pictures):
     for f in ('decoders/L.safetensors', 'decoders/R.safetensors', 'crosseval/ranks.npy', 'rrc.csv'): assert (out/f).read_bytes() == (where/f).read_bytes()
 
 
+def test_controls_and_seeds_extend_a_finished_study(finished, pictures):
+    where, _ = finished
+    out = pictures.parent/'extended'
+    shutil.copytree(where, out)
+    weights = {p.relative_to(out): digest(p) for p in out.rglob('*.safetensors')}
+    args = ['run', '--data', f'folder:{pictures}', *tiny, '--out', out]
+    result = aeclf(pictures.parent, *args, '--controls', '--seeds', '2')
+    assert result.returncode == 0, result.stderr
+    assert {p: digest(out/p) for p in weights} == weights
+    assert {p.stem for p in (out/'controls').iterdir()} == {'M', 'N_L', 'N_R'} and (out/'seeds'/'1'/'rrc.csv').is_file()
+    assert 'gain of every classifier' in result.stdout and 'RRC over seeds' in result.stdout
+    assert list(pd.read_csv(out/'crosseval'/'accuracy.csv', index_col=0).index) == ['original', 'S', 'L', 'R', 'M', 'N_L', 'N_R']
+    again = aeclf(pictures.parent, *args)
+    assert again.returncode == 0 and 'nothing was trained' in again.stdout
+
+
+def test_planted_cues(tmp_path):
+    result = aeclf(tmp_path, 'run', '--data', 'cues', '--quick', '--classifiers', 'hue-V=small/vgg,grating-V=small/vgg')
+    assert result.returncode == 0, result.stderr
+    assert (tmp_path/'studies'/'cues'/'recovery.csv').is_file() and 'recovery' in result.stdout
+    one_line(aeclf(tmp_path, 'run', '--data', 'cues', '--classifiers', 'V', '--out', 'x'), "'V'", 'hue-V')
+    assert not (tmp_path/'x').exists()
+
+
 def test_another_configuration_is_refused(finished, pictures):
     where, _ = finished
     one_line(aeclf(pictures.parent, 'run', '--data', f'folder:{pictures}', *tiny, '--seed', 5, '--out', where), 'seed is 0 there and 5 here', 'another folder')
@@ -90,6 +115,8 @@ def test_bad_images(pictures, tmp_path):
     (['run', '--data', 'folder:nowhere'], ['nowhere', 'no such folder']),
     (['run', '--data', 'photo'], ["'photo'", "did you mean 'photos'"]),
     (['run', '--classifiers', 'L,X'], ["'X'", 'choose from']),
+    (['run', '--device', 'meta'], ['meta', 'use auto or cpu']),
+    (['run', '--classifiers', '=small/vgg'], ["''", 'a name becomes a file']),
     (['run', '--size', '60'], ['60', 'multiple of']),
     (['run', '--size', 'big'], ['--size', 'integer']),
     (['rum'], ['rum', "did you mean 'run'"]),
