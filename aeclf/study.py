@@ -779,13 +779,13 @@ grating-V = "small/vgg"
 grating-R = "small/resnet"
 
 [epochs]
-classifiers = 6          # [ours]
-autoencoder = 6          # [ours]
+classifiers = 10         # [ours]
+autoencoder = 1          # [ours] one pass: an A_S that keeps every cue leaves the decoders nothing to choose
 decoders = 4             # [ours]
 
 [lr]
 classifiers = 0.001      # [ours]
-autoencoder = 0.005      # [ours]
+autoencoder = 0.002      # [ours]
 decoders = 0.003         # [ours]
 """, 'cifar10': """
 # The paper's question on CIFAR-10; use it with --data cifar10:PATH or --data folder:PATH. Every number is [ours].
