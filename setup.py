@@ -20,7 +20,7 @@ setup(
     python_requires=f">={cfg['min_python']}",
     packages=find_packages(include=['aeclf', 'aeclf.*']),
     install_requires=cfg['requirements'].split(),
-    extras_require={'dev': cfg['dev_requirements'].split()},
+    extras_require={name: cfg[f'{name}_requirements'].split() for name in ('dev', 'shards', 'timm')},
     entry_points={'console_scripts': cfg['console_scripts'].split(), 'nbdev': ['aeclf=aeclf._modidx:d']},
     classifiers=['Programming Language :: Python :: 3', 'Programming Language :: Python :: 3 :: Only',
                  'Intended Audience :: Science/Research', 'Topic :: Scientific/Engineering :: Artificial Intelligence'],

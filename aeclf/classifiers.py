@@ -226,10 +226,10 @@ def _name(spec, names):
     return (Path(spec.rpartition('.py:')[0]).stem if '.py:' in spec else split_weights(spec)[0].rpartition('/')[2]), spec
 
 def named_classifiers(text,          # comma-separated: letters, names, `NAME=…`
-                      scale='small', # whose five the letters L, A, V, I, R stand for: `'small'` or `'full'`
+                      letters=LETTERS['small'], # what a short name stands for
                      ) -> dict: # short name to full name, in the order given
     "Read a list of classifiers such as `L,V,mine=nets.py:make`."
-    pairs = [_name(spec.strip(), LETTERS[scale]) for spec in text.split(',') if spec.strip()]
+    pairs = [_name(spec.strip(), letters) for spec in text.split(',') if spec.strip()]
     if not pairs: raise BadInput('no classifiers; give at least one, such as L,A,V,I,R')
     names = [name for name,_ in pairs]
     if (odd := next((n for n in names if not re.fullmatch(r'[\w.+-]+', n)), None)) is not None:

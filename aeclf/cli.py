@@ -189,7 +189,7 @@ def main(args=None # list of strings; default: the command line's
         code = app((sys.argv[1:] if args is None else args) or ['--help'], prog_name='aeclf', standalone_mode=False)
         if code==130: raise KeyboardInterrupt   # typer makes an exit code of it
     except BadInput as e: code = _fail(e, 2)
-    except (KeyboardInterrupt, typer.Abort): code = _fail('stopped; the same command goes on from the last finished stage', 130)
+    except (KeyboardInterrupt, typer.Abort): code = _fail('stopped'+('; the same command goes on from the last finished stage' if (args or sys.argv[1:])[:1]==['run'] else ''), 130)
     except OSError as e: code = _fail(f'{e.filename or "file"}: {e.strerror or e}', 2)
     except Exception as e:
         if not hasattr(e, 'format_message'): raise

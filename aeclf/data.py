@@ -10,7 +10,7 @@ __all__ = ['PHOTOS', 'FRAMINGS', 'SOURCES', 'photograph', 'split_photograph', 'R
            'Damaged', 'Unlabelled', 'write_shards', 'shards_size', 'Shards', 'unlabelled', 'load', 'images_digest']
 
 # %% ../nbs/02_data.ipynb #02baf292
-import hashlib,io,itertools,os,random,tarfile
+import hashlib,io,itertools,os,pickle,random,re,tarfile,tempfile,zlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 import numpy as np,torch
@@ -21,7 +21,7 @@ from torchvision.datasets.folder import IMG_EXTENSIONS
 from torchvision.transforms import v2
 from fastai.data.core import DataLoaders
 from fastai.data.load import DataLoader,SkipItemException
-from .store import BadInput,atomic,unknown
+from .store import BadInput,unknown
 
 # %% ../nbs/02_data.ipynb #a674546e
 PHOTOS = ('astronaut', 'chelsea', 'coffee', 'hubble_deep_field', 'immunohistochemistry', 'retina', 'rocket', 'stereo_motorcycle',
@@ -168,7 +168,7 @@ def _eight_bits(image):
     "A grey picture of 16 bits in 8, which PIL would clip."
     return Image.fromarray(np.rint(np.asarray(image)/257).astype(np.uint8)) if image.mode.startswith('I') else image
 
-def _why(error): return str(error).partition(': <')[0].splitlines()[0][:80] if str(error) else type(error).__name__
+def _why(error): return re.sub(r' ?<_?io\.[^>]*>', '', ' '.join(str(error).split()))[:80] or type(error).__name__   # without addresses, which change
 
 def _unreadable(path):
     "Why `path` cannot be read as an image, or None; large JPEGs are decoded at a fraction of their size."
@@ -272,7 +272,7 @@ def folder(path,         # folder of class folders, or of train/ and valid/ (val
 def _cifar10(path, train, download):
     "Items and vocabulary of one half, class after class."
     try: held = CIFAR10(path, train=train, download=download)
-    except RuntimeError as e: raise BadInput(f'{path}: no CIFAR-10 here (torchvision looks for cifar-10-batches-py/); unpack cifar-10-python.tar.gz there') from e
+    except (RuntimeError, OSError, EOFError, pickle.UnpicklingError) as e: raise BadInput(f'{path}: no whole CIFAR-10 here (torchvision looks for cifar-10-batches-py/); unpack cifar-10-python.tar.gz there') from e
     order = np.argsort(held.targets, kind='stable')
     return [(held.data[i], int(held.targets[i])) for i in order], [f'{"train" if train else "test"}/{i}' for i in order], held.classes
 
@@ -338,7 +338,7 @@ def _synset_items(folder):
     if not held: raise BadInput(f'{folder}: no synset folders' + (', the images lie loose in it; move each into the folder of its synset, such as' if _files_of(folder) else '; it should hold') + f' {folder.name}/{wanted[0]}/')
     missing,odd = sorted(set(wanted)-set(held)),sorted(set(held)-set(wanted))
     if len(missing)==1000: raise BadInput(f'{folder}: not ImageNet, {odd[0]} is no synset of it; for classes of your own use folder:PATH')
-    if missing or odd: raise BadInput(f'{folder}: {len(held)} folders, ImageNet has these 1000 synsets' + f'; {missing[0]} is missing'*bool(missing) + f'; {odd[0]} is none of them'*bool(odd)
+    if missing or odd: raise BadInput(f'{folder}: {len(held)} folders, ImageNet has these 1000 synsets' + (f'; {missing[0]} is missing' if missing else '') + (f'; {odd[0]} is none of them' if odd else '')
                                       + ', and published weights number the classes by their order; complete it, or use folder:PATH for a part of it')
     items = [(f, k) for k,name in enumerate(wanted) for f in _files_of(folder/name)]
     if bare := sorted(set(range(1000))-{k for _,k in items}): raise BadInput(f'{folder/wanted[bare[0]]}: no images in it; complete it')
@@ -372,8 +372,9 @@ class Damaged:
 
     def __str__(self):
         "The count and the first name; empty where everything was read."
-        lines = sorted(set(self.path.read_text(encoding='utf-8').splitlines())) if self.path and self.path.exists() else []
-        return f'{len(lines)} damaged, left out: {lines[0]}'+(' …' if len(lines)>1 else '') if lines else ''
+        lines = self.path.read_text(encoding='utf-8').splitlines() if self.path and self.path.exists() else []
+        first = dict((o.partition(': ')[0], o) for o in sorted(lines, reverse=True))   # a picture is met again in every pass
+        return f'{len(first)} damaged, left out: {min(first.values())}'+(' …' if len(first)>1 else '') if first else ''
 
 # %% ../nbs/02_data.ipynb #cdcaa9aa
 class Unlabelled(Pictures):
@@ -392,6 +393,12 @@ class Unlabelled(Pictures):
             self.damaged.note(self.ids[i], _why(e.__cause__))
             raise SkipItemException from e
 
+    def readable(self):
+        "Those that can be read, in order."
+        for i in range(len(self)):
+            try: yield self[i]
+            except SkipItemException: pass
+
 # %% ../nbs/02_data.ipynb #351e318f
 def _add(tar, name, file):
     info = tarfile.TarInfo(name)
@@ -403,14 +410,19 @@ def write_shards(source,   # folder; every image below it is taken
                  per=1000, # images in a shard
                  seed=0,   # of the order
                 ) -> str:  # the pattern that names the shards
-    "Write the images of a folder as webdataset shards; each file is whole or absent."
+    "Write the images of a folder as webdataset shards, all of them or none."
     files = _images_below(source)
-    order,out = np.random.default_rng(seed).permutation(len(files)),Path(out)
-    if list(out.glob('*.tar')): raise BadInput(f'{out}: there are shards in it already; choose another folder')
-    n = -(-len(files)//per)
-    for k in range(n):
-        with atomic(out/f'{k:06}.tar') as p, tarfile.open(p, 'w') as tar:
-            for i in order[k*per:(k+1)*per]: _add(tar, f'{i:09}{files[i].suffix.lower()}', files[i])
+    order,out,n = np.random.default_rng(seed).permutation(len(files)),Path(out),-(-len(files)//per)
+    if out.exists() and (not out.is_dir() or any(out.iterdir())): raise BadInput(f'{out}: there is something already; choose another folder')
+    if odd := re.search(r'[{},*?\[\]$]', str(out)): raise BadInput(f'{out}: {odd[0]!r} means something in a pattern of shards; choose another name')
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=out.parent, prefix=f'.{out.name}.part') as part:
+        for k in range(n):
+            with tarfile.open(Path(part)/f'{k:06}.tar', 'w') as tar:
+                for i in order[k*per:(k+1)*per]: _add(tar, f'{i:09}{files[i].suffix.lower()}', files[i])
+        Path(part, 'all').mkdir()
+        for p in Path(part).glob('*.tar'): p.rename(Path(part, 'all', p.name))
+        os.replace(Path(part, 'all'), out)
     return str(out/f'{{000000..{n-1:06}}}.tar')
 
 def _images_below(path):
@@ -424,24 +436,35 @@ def _is_picture(name): return Path(name).suffix.lower() in IMG_EXTENSIONS
 
 def _shard_files(pattern):
     "The files that the pattern names; `BadInput` for one that is missing or no tar file."
-    from webdataset.shardlists import expand_urls
-    files = [Path(f) for f in expand_urls(pattern)] if pattern else []
+    try: from webdataset.shardlists import expand_urls
+    except ImportError: raise BadInput('shards need webdataset; install it with: pip install webdataset') from None
+    try: files = [Path(f) for f in expand_urls(pattern)] if pattern else []
+    except (ValueError, AssertionError) as e: raise BadInput(f'shards:{pattern}: not a pattern ({_why(e)}); give one such as shards:PATH/{{000000..000009}}.tar') from e
     if not files: raise BadInput(f'shards:{pattern}: names no shard; give a pattern such as shards:PATH/{{000000..000009}}.tar')
     for f in files:
         if not f.is_file(): raise BadInput(f'{f}: no such shard; the pattern names {len(files)}, give one that names those that are there')
         if not tarfile.is_tarfile(f): raise BadInput(f'{f}: not a readable tar file; fetch it again, or leave it out of the pattern')
     return files
 
-def _count(shard):
-    with tarfile.open(shard) as tar: return sum(_is_picture(m.name) for m in tar)
+# %% ../nbs/02_data.ipynb #53b18397
+_BROKEN = (tarfile.TarError, OSError, EOFError, zlib.error)
+
+def _members(shard):
+    "The tar file of a shard and the pictures in it, one after the other; `BadInput` if it is cut off or damaged."
+    try:
+        with tarfile.open(shard) as tar:
+            yield from ((tar, m) for m in tar if m.isfile() and _is_picture(m.name))
+            tar.fileobj.seek(tar.offset)   # tarfile takes a damaged header for the end; the end is a block of zeros
+            if tar.fileobj.read(512)!=bytes(512): raise tarfile.ReadError('it has no proper end')
+    except _BROKEN as e: raise BadInput(f'{shard}: cut off or damaged ({_why(e)}); fetch it again, or leave it out of the pattern') from e
 
 def shards_size(files,  # paths of shards
-                look=20, # so many are counted; of more, evenly spaced ones, and the rest is estimated
+                look=20, # so many are counted; of more, evenly spaced ones, and the rest is estimated by their bytes
                ) -> int: # pictures in all
     "How many pictures the shards hold."
     some = [files[i] for i in sorted({int(i) for i in np.linspace(0, len(files)-1, min(look, len(files)))})]
-    try: return round(np.mean([_count(f) for f in some])*len(files))
-    except (tarfile.TarError, OSError, EOFError) as e: raise BadInput(f'one of {some[0]} … {some[-1]} is cut off ({e}); fetch it again') from e
+    size = lambda paths: sum(f.stat().st_size for f in paths)
+    return round(sum(1 for f in some for _ in _members(f))*size(files)/size(some))
 
 # %% ../nbs/02_data.ipynb #e7e7040e
 class Shards(IterableDataset):
@@ -456,26 +479,22 @@ class Shards(IterableDataset):
 
     def __iter__(self):
         import webdataset as wds
-        seed = random.getrandbits(32)
-        stream = wds.WebDataset(self.files, shardshuffle=100, nodesplitter=wds.split_by_node, empty_check=False, select_files=_is_picture, handler=self._broken, seed=seed)
-        for sample in stream.shuffle(self.buffer, rng=random.Random(seed)):
-            if (image := self._image(sample)) is not None: yield image,0
+        rng = random.Random(random.getrandbits(32))
+        stages = (wds.SimpleShardList(self.files), wds.split_by_node, wds.split_by_worker, wds.shuffle(100, rng=rng), self._read, wds.shuffle(self.buffer, rng=rng))
+        for name,data in wds.DataPipeline(*stages):
+            if (image := self._image(name, data)) is not None: yield image,0
 
-    def _image(self, sample):
-        key = next(k for k in sample if not k.startswith('__'))
-        name = f'{Path(sample["__url__"]).name}/{sample["__key__"]}.{key}'
-        try: return self.tfm(rgb(io.BytesIO(sample[key]), name))
+    def _read(self, shards): return ((f'{o["url"]}/{m.name}', tar.extractfile(m).read()) for o in shards for tar,m in _members(o['url']))
+
+    def _image(self, name, data):
+        try: return self.tfm(rgb(io.BytesIO(data), name))
         except BadInput as e: self.damaged.note(name, _why(e.__cause__))
-
-    def _broken(self, error):
-        "A shard that ends in the middle is a fault of the collection, not of a picture."
-        shard = next((a for a in error.args if str(a) in self.files), 'a shard')
-        raise BadInput(f'{shard}: cut off or damaged ({_why(error)}); fetch it again, or leave it out of the pattern')
 
 # %% ../nbs/02_data.ipynb #fd732c06
 class _Stream(DataLoader):
     "fastai's DataLoader over a stream of about `n` images; the indices that it does not need take no memory."
-    def get_idxs(self): return itertools.repeat(None, self.n)
+    def get_idxs(self): return itertools.repeat(None)
+    def sample(self): return itertools.repeat(None)   # every worker reads its shards to their end
 
 def unlabelled(source,         # `'folder:PATH'` or `'shards:PATTERN'`
                size=64,        # edge of an image, pixels
@@ -483,18 +502,22 @@ def unlabelled(source,         # `'folder:PATH'` or `'shards:PATTERN'`
                framing='crop', # how images are cut from pictures
                damaged=None,   # file in which pictures that cannot be read are named
                num_workers=2,  # processes that read images; never more than there are shards
-              ) -> DataLoader: # batches of (image, 0), shuffled, without the last short one
+              ) -> DataLoader: # batches of (image, 0), shuffled; without the last short one where there are many
     "A loader for pre-training on pictures without labels; `BadInput` for an empty or unreadable collection."
     kind,_,rest = source.partition(':')
     tfm,damaged = train_tfm(size, framing),Damaged(damaged)
+    if kind=='folder' and rest: files = _images_below(rest)
+    elif kind=='shards': files = _shard_files(rest)
+    else: raise unknown('collection', source, ['folder:PATH', 'shards:PATTERN'])
     if kind=='folder':
-        files = _images_below(rest)
-        return DataLoader(Unlabelled(files, tfm, damaged), bs=min(bs, len(files)), shuffle=True, drop_last=True, num_workers=num_workers)
-    if kind!='shards': raise unknown('collection', source, ['folder:PATH', 'shards:PATTERN'])
-    files = _shard_files(rest)
+        _one_readable(source, Unlabelled(files, tfm, Damaged(None)).readable())
+        return DataLoader(Unlabelled(files, tfm, damaged), bs=bs, shuffle=True, drop_last=len(files)>2*bs, num_workers=num_workers)
     n = shards_size(files)
-    if not n: raise BadInput(f'{source}: no images in the shards; they should hold {", ".join(IMG_EXTENSIONS[:3])}')
-    return _Stream(Shards(files, tfm, damaged), bs=min(bs, n), n=n, drop_last=True, num_workers=min(num_workers, len(files)))
+    _one_readable(source, Shards(files, tfm, Damaged(None), buffer=1))
+    return _Stream(Shards(files, tfm, damaged), bs=bs, n=n, drop_last=n>2*bs, num_workers=min(num_workers, len(files)))
+
+def _one_readable(source, pictures):
+    if next(iter(pictures), None) is None: raise BadInput(f'{source}: no picture in it can be read; give pictures such as {", ".join(IMG_EXTENSIONS[:3])}')
 
 # %% ../nbs/02_data.ipynb #59b4aa14
 SOURCES = ('photos', 'folder:PATH', 'cifar10:PATH', 'imagenet:PATH')

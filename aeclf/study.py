@@ -329,6 +329,7 @@ def _train_autoencoder(self:Study, tell):
     damaged.unlink(missing_ok=True)
     if self.config.autoencoder.startswith('s2snets:'): history = ae_learner(self.loaders(), model).quietly().fit_poly(0, 0)
     else: history = self._fit(ae_learner(self.pretraining(), model, opt_func=self._opt), 'autoencoder', tell)
+    if len(history)>1 and history.train_loss.isna().iloc[-1]: raise BadInput(f'{self.config.pretrain}: nothing in it to train on ({Damaged(damaged)}); give more pictures')
     self._keep(model, 'autoencoder', 'S', 'S', history)
     return '; '.join(filter(None, [f'mean squared error {history.valid_loss.iloc[-1]:.3f}', str(Damaged(damaged))]))
 
@@ -862,11 +863,12 @@ def configure(data='photos',  # as `aeclf.data.load` takes it
     "The configuration for a few words."
     preset = preset or ('cues' if data=='cues' else None)
     values = preset_settings(preset) if preset else {}
+    if preset in ('cifar10', 'cifar10-reduced') and data=='photos': raise BadInput(f'--preset {preset}: say where the images are, --data cifar10:PATH or --data folder:PATH')
     size = values.get('size', 64) if size is None else size
     if size<1: raise BadInput(f'--size {size}: give the edge of the images in pixels, such as 64')
     scale = 'full' if size>=224 else 'small'
     names = classifiers if classifiers is not None else ('L,A,V,I,R' if 'classifiers' not in values else ','.join(values['classifiers']) if scale=='full' and preset=='table1' else None)
-    if names is not None: values['classifiers'] = named_classifiers(names, scale)
+    if names is not None: values['classifiers'] = named_classifiers(names, LETTERS[scale] | (values.get('classifiers', {}) if preset!='table1' else {}))
     if scale=='full': values = dict(widths=(64, 128, 256, 512, 512), convs=(2, 2, 3, 3, 3)) | values
     c = Config(**(values | dict(data=data, size=size, seed=seed, quick=quick, autoencoder=autoencoder, pretrain=pretrain)))
     if quick: c.epochs,c.limit = dict.fromkeys(c.epochs, 1),()
