@@ -377,7 +377,7 @@ def _node_svg(concept, x, y, pair, share):
     "A node with its labels; `share` in [0, 1] makes it as dark."
     marks = ''.join(_text_svg(x, y, lines, size, classifier) for (lines,size),classifier in zip(pair, (True, False)) if lines)
     says = escape(f'{_set(concept.extent)} serve {_set(concept.intent)}', quote=True)
-    return (f'<g class="node" data-node="{concept.index}" tabindex="0" role="button" aria-label="{says}"><circle class="reach" cx="{x:.1f}" cy="{y:.1f}" r="13" fill="transparent"/>{marks}'
+    return (f'<g class="node" data-node="{concept.index}" tabindex="0" role="img" aria-label="{says}"><circle class="reach" cx="{x:.1f}" cy="{y:.1f}" r="13" fill="transparent"/>{marks}'
             f'<circle class="disc" cx="{x:.1f}" cy="{y:.1f}" r="{_radius}" fill="#fff" stroke="#555"/><circle class="shade" cx="{x:.1f}" cy="{y:.1f}" r="{_radius}" fill="#252525" fill-opacity="{share:.2f}"/></g>')
 
 def _line_svg(ends, points, height):

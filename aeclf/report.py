@@ -8,10 +8,10 @@ Docs: https://aeclf.github.io/aeclf/report.html.md"""
 __all__ = ['answer_sentences', 'write_report']
 
 # %% ../nbs/15_report.ipynb #c99ca049
-import base64,json,math
+import base64,math,re
 from pathlib import Path
 import jinja2,numpy as np,pandas as pd
-from markupsafe import Markup
+from markupsafe import Markup,escape
 from .lattice import concept_shares,formal_context,is_chain,lattice_line,lattice_svg,lattices,persistence
 from .reconstruction import _CHANNELS,_coloured,_photo,_png,lab_difference,lab_limits,shuffled
 from .store import BadInput,atomic
@@ -73,22 +73,24 @@ def _command(config):
         if same: return ' '.join(['aeclf run --data', config.data, *(f'--preset {preset}' for _ in [0] if preset), *(f'--{k} {v}' for k,v in words.items() if v!=''), *(['--quick'] if config.quick else [])])
     return ''
 
+def _duration(seconds): return f'{seconds:.0f} seconds' if seconds<120 else f'{seconds/60:.0f} minutes' if seconds<7200 else f'{seconds/3600:.1f} hours'
+
 def _asked(study):
     "What was asked: names and values."
     c,record = study.config,study.provenance()
     return {'images': f'{c.data}: {record["images"]}', 'size': f'{c.size} × {c.size} pixels', 'classifiers': ', '.join(f'{k} ({v})' for k,v in c.classifiers.items()),
             'epochs': ', '.join(f'{k} {v}' for k,v in c.epochs.items())+f'; decoders begin {"as copies of that of A_S" if c.decoder_start=="S" else "at random"}',
-            'seed': str(c.seed), 'time': f'{sum(o["seconds"] for o in study.ledger.values())/60:.0f} minutes of work on {record["device"]}'}
+            'seed': str(c.seed), 'time': f'{_duration(sum(o["seconds"] for o in study.ledger.values()))} on {record["device"]}'}
 
 # %% ../nbs/15_report.ipynb #a15b0012
 def _cell(value, digits=3, below=''):
     "A cell: its text, what it is sorted by, and its second line."
-    if isinstance(value, tuple): return dict(text=', '.join(value) or '–', key=len(value), below=below)
+    if isinstance(value, tuple): return dict(text=', '.join(value) or '–', key=' '.join(value), words=True)
     if isinstance(value, (bool, np.bool_)): return dict(text='yes' if value else 'no', key=int(value), below=below)
     if isinstance(value, (int, np.integer)): return dict(text=f'{value:,}', key=int(value), below=below)
-    if not isinstance(value, (float, np.floating)): return dict(text=str(value), key=str(value), below=below)
+    if not isinstance(value, (float, np.floating)): return dict(text=str(value), key=str(value), words=True)
     if math.isnan(value): return dict(text='–', key='', below=below)
-    return dict(text='∞' if math.isinf(value) else f'{value:.{digits}f}', key=float(value), below=below)
+    return dict(text=('∞' if value>0 else '−∞') if math.isinf(value) else f'{value:.{digits}f}', key=str(value) if math.isinf(value) else float(value), below=below)
 
 def _painter(name):
     "The heading of a row of images: A with an index, or the originals."
@@ -116,30 +118,41 @@ def _table(frame,        # the first level of the index becomes the headings of 
 # %% ../nbs/15_report.ipynb #a15b0015
 _macros = '''
 {%- macro table(t) -%}
-<figure class="table"><figcaption>{{ t.caption }}{% for c in t.csvs %} <a class="csv" download="{{ c.name }}.csv" href="{{ c.href }}" aria-label="{{ c.name }}.csv">{{ 'CSV' if loop.first else 'CSV of the intervals' }}</a>{% endfor %}</figcaption>
+<figure class="table"><figcaption>{{ t.caption|indexed }}{% for c in t.csvs %} <a class="csv" download="{{ c.name }}.csv" href="{{ c.href }}">{{ 'CSV' if loop.first else 'CSV of the intervals' }}<span class="unseen">: {{ c.name }}</span></a>{% endfor %}</figcaption>
 <div class="wide" role="region" tabindex="0" aria-label="{{ t.caption }}"><table class="sortable{{ ' heat' if t.heat }}" id="table-{{ t.name }}">
 <thead><tr>{% for h in t.head %}<th scope="col" aria-sort="none"><button type="button">{{ h }}</button></th>{% endfor %}</tr></thead>
-<tbody>{% for row in t.rows %}<tr>{% for c in row %}{% if loop.first %}<th scope="row" data-key="{{ c.key }}">{{ c.text }}{% if c.index %}<sub>{{ c.index }}</sub>{% endif %}</th>
-{%- else %}<td data-key="{{ c.key }}"{% if t.heat and c.key is number %} style="--v:{{ '%.3f'|format([[c.key, 0]|max, 1.2]|min) }}"{% endif %}>{{ c.text }}{% if c.below %}<small>{{ c.below }}</small>{% endif %}</td>{% endif %}{% endfor %}</tr>
+<tbody>{% for row in t.rows %}<tr>{% for c in row %}{% if loop.first %}<th scope="row" data-key="{{ c.key }}">{{ c.text|indexed }}{% if c.index %}<sub>{{ c.index }}</sub>{% endif %}</th>
+{%- else %}<td data-key="{{ c.key }}"{% if c.words %} class="{{ 'words long' if c.text|length>40 else 'words' }}"{% endif %}{% if t.heat and c.key is number %} style="--v:{{ '%.3f'|format([[c.key, 0]|max, 1.2]|min) }}"{% endif %}>{{ c.text|indexed }}{% if c.below %}<small>{{ c.below }}</small>{% endif %}</td>{% endif %}{% endfor %}</tr>
 {% endfor %}</tbody></table></div>{% if t.more %}<p class="note">{{ t.more }} more rows lie in the folder of the study.</p>{% endif %}</figure>
 {%- endmacro -%}
 {%- macro picture(p) -%}
-<figure class="picture {{ p.kind }}"><img src="data:image/png;base64,{{ p.data }}" alt="{{ p.caption }}"><figcaption>{{ p.caption }}</figcaption></figure>
+<figure class="picture {{ p.kind }}"><img src="data:image/png;base64,{{ p.data }}" alt="{{ p.caption }}"><figcaption>{{ p.caption|indexed }}</figcaption></figure>
 {%- endmacro -%}
+{%- macro folded(t) -%}<details><summary>{{ t.caption|indexed }}</summary>{{ table(t) }}</details>{%- endmacro -%}
 {%- macro painter(n) -%}{% if n=='original' %}original{% else %}A<sub>{{ n }}</sub>{% endif %}{%- endmacro -%}
 '''
 
-def _environment(**pages): return jinja2.Environment(autoescape=True, loader=jinja2.DictLoader(dict(macros=_macros, **pages)))
+# %% ../nbs/15_report.ipynb #a15b0074
+def _indexed(names):
+    "A filter: `A_V` in a text as A with the index V, for every name."
+    pattern = re.compile('A_('+'|'.join(re.escape(str(escape(n))) for n in sorted(names, key=len, reverse=True))+r')(?!\w)')
+    return lambda text: Markup(pattern.sub(r'A<sub>\1</sub>', str(escape(text))))
+
+def _environment(names, **pages):
+    "Jinja2 for `pages`; `names` of autoencoders get their index."
+    environment = jinja2.Environment(autoescape=True, loader=jinja2.DictLoader(dict(macros=_macros, **pages)))
+    environment.filters['indexed'] = _indexed(names)
+    return environment
 
 # %% ../nbs/15_report.ipynb #a15b0020
 def _accuracy_tables(study):
     boot = study.bootstrap()
-    return [_table(study.accuracy, f'Top-1 accuracy; below it {boot.level:.0%} of the resamples', 'accuracy', 'images', painters=True, intervals=boot.accuracy, heat=True),
+    return [_table(study.accuracy, f'Top-1 accuracy, with the interval that holds {boot.level:.0%} of the resamples', 'accuracy', 'images', painters=True, intervals=boot.accuracy, heat=True),
             _table(study.crosseval.accuracy(5), 'Top-5 accuracy', 'accuracy_top5', 'images', painters=True, heat=True)]
 
 def _rrc_table(study):
     boot = study.bootstrap()
-    return _table(study.rrc(), f'RRC; below it {boot.level:.0%} of the resamples', 'rrc', 'autoencoder', painters=True, intervals=boot.rrc, heat=True)
+    return _table(study.rrc(), f'RRC, with the interval that holds {boot.level:.0%} of the resamples', 'rrc', 'autoencoder', painters=True, intervals=boot.rrc, heat=True)
 
 def _evidence(study, name): return pd.read_csv(study.path/'evidence'/f'{name}.csv', index_col=0)
 
@@ -179,8 +192,9 @@ def _step(table, boot, row):
     "A step of the slider: a lattice."
     t = _typical(row.from_t, row.to_t)
     context = formal_context(table, t)
-    shares = concept_shares(boot, context, t)
-    return dict(t=t, where=_between(row.from_t, row.to_t), count=row.concepts, chain=bool(row.chain), line=row.lattice, svg=Markup(lattice_svg(context, shares)) if row.concepts<=_MOST_CONCEPTS else '',
+    drawn = row.concepts<=_MOST_CONCEPTS
+    shares = concept_shares(boot, context, t) if drawn else pd.DataFrame(dict(share=[]))
+    return dict(t=t, where=_between(row.from_t, row.to_t), count=row.concepts, chain=bool(row.chain), line=row.lattice, svg=Markup(lattice_svg(context, shares)) if drawn else '',
                 concepts=[_concept(c, table, share) for c,share in zip(context.lattice, shares.share)])
 
 def _steps(study):
@@ -199,7 +213,7 @@ def _barcode(table):
     ends = lives.assign(low=lives.from_t.clip(lower=0), high=lives.to_t.clip(upper=top))
     ends = ends.assign(length=ends.high-ends.low).nlargest(_MOST_BARS, 'length').sort_values(['low', 'high'])
     name = lambda o, none: ' '.join(o) or none
-    return dict(top=top, hidden=len(lives)-len(ends), bars=[dict(extent=name(o.extent, 'nobody'), intent=name(o.intent, 'nobody'), low=round(o.low, 6), high=round(o.high, 6),
+    return dict(top=top, ticks=[k*(0.25 if top<1.6 else 1) for k in range(99) if k*(0.25 if top<1.6 else 1)<=top], hidden=len(lives)-len(ends), bars=[dict(extent=name(o.extent, 'nobody'), intent=name(o.intent, 'nobody'), low=round(o.low, 6), high=round(o.high, 6),
                 left=f'{100*o.low/top:.2f}', width=f'{100*o.length/top:.2f}', where=_between(o.from_t, o.to_t)) for o in ends.itertuples()])
 
 # %% ../nbs/15_report.ipynb #a15b0033
@@ -209,14 +223,14 @@ _lattice_html = '''
 <p class="note js-only" id="t-help">Every step is the next lattice; arrow keys move it too. Point at a node, tap it or tab to it.</p>
 <div class="look"><div id="lattices">{% for s in steps %}<figure class="lattice{{ ' now' if loop.index0==now }}" data-step="{{ loop.index0 }}">
 <div class="wide" role="region" tabindex="0" aria-label="Lattice for {{ s.where }}">{% if s.svg %}{{ s.svg }}{% else %}<p>{{ s.count }} concepts, too many to draw.</p>{% endif %}</div>
-<figcaption><b>{{ s.where }}</b>: {{ s.line }}</figcaption></figure>{% endfor %}</div>
+<figcaption><b>{{ s.where }}</b>: {{ s.line|indexed }}</figcaption></figure>{% endfor %}</div>
 <dl id="concept" aria-live="polite"><dt>Autoencoders</dt><dd data-of="extent">point at a node</dd><dt>serve the classifiers</dt><dd data-of="intent">–</dd><dt>smallest RRC within</dt><dd data-of="least">–</dd><dt>this very concept is found in</dt><dd data-of="share">–</dd></dl></div>
-<p class="legend">Above a node: classifiers. Below it: autoencoders. An autoencoder serves the classifiers at its own node and at every node that lines lead up to from there. The darker a node, the more resamples have this concept: <span class="shades"><i style="opacity:.03"></i> 0 % <i style="opacity:.5"></i> 50 % <i></i> 100 %</span></p>
+<p class="legend">Above a node: classifiers. Below it: autoencoders. An autoencoder serves the classifiers at its own node and at every node that lines lead up to from there. The fuller a node, the more resamples have this concept: <span class="shades"><i style="--full:0%"></i> 0% <i style="--full:50%"></i> 50% <i style="--full:100%"></i> 100%</span></p>
 '''
 _barcode_html = '''
-<figure id="barcode" style="--t:{{ '%.2f'|format(100*steps[now].t/barcode.top) }}%" data-top="{{ barcode.top }}"><figcaption>The life of the concepts. Dark: alive at the threshold of the slider, which the line marks.{% if barcode.hidden %} {{ barcode.hidden }} shorter lives are left out here; the table has them.{% endif %}</figcaption>
-{% for b in barcode.bars %}<div class="life{{ ' alive' if b.low<steps[now].t<=b.high }}" data-low="{{ b.low }}" data-high="{{ b.high }}"><span class="who">{{ b.extent }} → {{ b.intent }}</span><span class="track"><span class="bar" style="left:{{ b.left }}%;width:{{ b.width }}%"></span></span><span class="when">{{ b.where }}</span></div>{% endfor %}
-<div class="life axis" aria-hidden="true"><span class="who">threshold t</span><span class="track">{% for v in (0, 0.25, 0.5, 0.75, 1) %}<span style="left:{{ 100*v/barcode.top }}%">{{ v }}</span>{% endfor %}</span><span class="when"></span></div></figure>
+<figure id="barcode" style="--t:{{ '%.2f'|format(100*steps[now].t/barcode.top) }}%" data-top="{{ barcode.top }}"><figcaption>The life of the concepts, from threshold to threshold. The line is the slider’s threshold; the concepts that are alive there stand out.{% if barcode.hidden %} {{ barcode.hidden }} shorter lives are left out here; the table has them.{% endif %}</figcaption>
+{% for b in barcode.bars %}<div class="life{{ ' alive' if b.low<steps[now].t<=b.high }}" data-low="{{ b.low }}" data-high="{{ b.high }}"><span class="who">{{ b.extent|indexed }} → {{ b.intent }}</span><span class="track"><span class="bar" style="left:{{ b.left }}%;width:{{ b.width }}%"></span></span><span class="when">{{ b.where }}</span></div>{% endfor %}
+<div class="life axis" aria-hidden="true"><span class="who">threshold t</span><span class="track">{% for v in barcode.ticks %}<span style="left:{{ 100*v/barcode.top }}%">{{ v }}</span>{% endfor %}</span><span class="when"></span></div></figure>
 '''
 
 # %% ../nbs/15_report.ipynb #a15b0036
@@ -233,7 +247,7 @@ def _plot(lines, y): return dict(data=lines, layout=dict(yaxis=dict(title=dict(t
 def _plots(study):
     "Caption and curves of each picture: own accuracy, then the RRC of every autoencoder."
     names,epochs = list(study.config.classifiers),study.rrc_epochs()
-    own = [_line((h := study.history(f'A_{n}')).epoch, h.accuracy, f'A_{n}', k) for k,n in enumerate(names)]
+    own = [_line((h := study.history(f'A_{n}')).epoch, h.accuracy, f'A<sub>{n}</sub>', k) for k,n in enumerate(names)]
     def of(i): return [_line(o.epoch, o.rrc, j, k) for k,j in enumerate(names) for o in [epochs[(epochs['row']==i) & (epochs['column']==j)]]]
     return [('accuracy of every classifier on its own autoencoder', _plot(own, 'accuracy')), *((f'RRC of A_{i} for every classifier', _plot(of(i), 'RRC')) for i in names)]
 
@@ -293,13 +307,13 @@ _images_html = '''
 
 # %% ../nbs/15_report.ipynb #a15b0048
 _intro_html = '''
-<header><h1>What {{ 'does' if names|length==1 else 'do' }} {{ names|join(', ') }} like to see?</h1>
+<header><h1>What {{ 'does' if names|length==1 else 'do' }} {% for n in names %}<span class="name">{{ n }}{{ ',' if not loop.last }}</span> {% endfor %}like to see?</h1>
 <p>A classifier uses only a part of what is in a picture. To see which part, pictures are painted anew by an autoencoder. First it learns to copy them, pixel by pixel, without labels: this is A<sub>S</sub>. Then, for every classifier <i>i</i>, the half of it that paints is trained on until the classifier, which itself stays as it is, recognises the paintings as well as it can: this is A<sub><i>i</i></sub>. What A<sub><i>i</i></sub> keeps is what <i>i</i> likes to see.</p>
 <p>Then everybody looks at everybody’s paintings. If <i>j</i> still recognises what A<sub><i>i</i></sub> has painted, the signal of <i>i</i> is enough for <i>j</i>. How much is left of the accuracy that could be expected is the <b>RRC</b>, relative reconstruction capacity: 1 is all of it. Who serves whom, that is RRC ≥ t, is drawn as a <b>lattice</b>. The method is that of “What do Deep Networks Like to See?” (CVPR 2018).</p></header>
 {% if config.quick %}<p class="warning">This is a quick run: few images and one epoch each. It shows the way, its numbers mean nothing.</p>{% endif %}
-<section id="answer"><h2>The answer</h2>{% for sentence in answer %}<p class="answer">{{ sentence }}</p>{% endfor %}{% if planted %}<p class="answer">Groups are planted in these images. {{ planted }}.</p>{% endif %}
+<section id="answer"><h2>The answer</h2>{% for sentence in answer %}<p class="answer">{{ sentence|indexed }}</p>{% endfor %}{% if planted %}<p class="answer">Groups are planted in these images. {{ planted }}.</p>{% endif %}
 <p class="note">Intervals and percentages are shares of resamples of the validation images, not probabilities that something is true.{% if warning %} <b>There are {{ warning }}.</b>{% endif %}</p></section>
-<section id="asked"><h2>What was asked</h2><dl class="facts">{% for key, value in asked.items() %}<dt>{{ key }}</dt><dd>{{ value }}</dd>{% endfor %}</dl></section>
+<section id="asked"><h2>What was asked</h2><dl class="facts">{% for key, value in asked.items() %}<dt>{{ key }}</dt><dd>{{ value|indexed }}</dd>{% endfor %}</dl></section>
 '''
 
 # %% ../nbs/15_report.ipynb #a15b0049
@@ -309,17 +323,17 @@ _page_html = '''{% import 'macros' as m %}<!doctype html>
 <title>{{ title }}</title><style>{{ css }}</style><script>document.documentElement.classList.add('js')</script></head><body><main>
 {% include 'intro' %}
 <nav aria-label="Sections">{% for id, name in (('accuracy', 'Accuracy'), ('rrc', 'RRC'), ('lattice', 'Lattice'), ('sure', 'How sure?'), ('curves', 'Fine-tuning'), ('images', 'Images'), ('marks', 'Artefacts and information'), ('from', 'Where this comes from')) %}<a href="#{{ id }}">{{ name }}</a> {% endfor %}</nav>
-<section id="accuracy"><h2>Accuracy</h2><p>The classifiers in the columns look at the images in the rows: the originals, what A<sub>S</sub> made of them, and what every A<sub><i>i</i></sub> did. All {{ '{:,}'.format(n) }} validation images count. A click on a heading sorts.</p>{% for t in accuracy %}{{ m.table(t) }}{% endfor %}</section>
+<section id="accuracy"><h2>Accuracy</h2><p>The classifiers in the columns look at the images in the rows: the originals, what A<sub>S</sub> made of them, and what every A<sub><i>i</i></sub> did. All {{ '{:,}'.format(n) }} validation images count.{% if controls %} A<sub>M</sub> and A<sub>N</sub> are controls: trained on with pixels only, and with classifiers that have learnt nothing.{% endif %} A click on a heading sorts.</p>{{ m.table(accuracy[0]) }}{{ m.folded(accuracy[1]) }}</section>
 <section id="rrc"><h2>RRC</h2><p>RRC(A<sub><i>i</i></sub>∘<i>j</i>) = acc(A<sub><i>i</i></sub>∘<i>j</i>) / min(acc(A<sub><i>i</i></sub>∘<i>i</i>), acc(A<sub><i>j</i></sub>∘<i>j</i>)): how much of what the weaker of the two can do is left when <i>j</i> looks at what <i>i</i> likes to see. A row says whom an autoencoder serves, a column by whom a classifier is served. Framed: at least <span id="framed">{{ steps[now].t }}</span>, the threshold of the slider below.</p>{{ m.table(rrc) }}</section>
-<section id="lattice"><h2>Lattice</h2><p>A node is a concept: a group of autoencoders with all the classifiers that each of them serves. If the nodes stand in one line, a chain, whoever serves more serves everybody that the others serve. Every threshold t has its lattice.</p>{% include 'lattice' %}{% include 'barcode' %}{{ m.table(lattices) }}{{ m.table(lives) }}</section>
+<section id="lattice"><h2>Lattice</h2><p>A node is a concept: a group of autoencoders with all the classifiers that each of them serves. If the nodes stand in one line, a chain, whoever serves more serves everybody that the others serve. Every threshold t has its lattice.</p>{% include 'lattice' %}{% include 'barcode' %}{{ m.folded(lattices) }}{{ m.folded(lives) }}</section>
 {% include 'rest' %}
 </main><script type="application/json" id="data">{{ data|tojson }}</script><script>{{ plotly }}</script><script>{{ js }}</script></body></html>'''
 
 # %% ../nbs/15_report.ipynb #a15b0050
 _rest_html = '''
-<section id="sure"><h2>How sure is it?</h2><p>{{ draws }}</p>{% for p in recovery %}{{ m.picture(p) }}{% endfor %}{% for t in evidence %}{{ m.table(t) }}{% endfor %}{% for t in details %}<details><summary>{{ t.caption }}</summary>{{ m.table(t) }}</details>{% endfor %}</section>
+<section id="sure"><h2>How sure is it?</h2><p>{{ draws }}</p>{% for p in recovery %}{{ m.picture(p) }}{% endfor %}{% for t in evidence %}{{ m.table(t) }}{% endfor %}{% for t in details %}{{ m.folded(t) }}{% endfor %}</section>
 <section id="curves"><h2>Fine-tuning</h2><p>After every epoch each autoencoder is read by everybody, on the {{ watched }} validation images that training is watched by. Epoch 0 is A<sub>S</sub>. A click on a name hides its curve.</p>
-<div class="plots">{% for caption, _ in plots %}<figure><div class="plot" id="plot-{{ loop.index0 }}" role="img" aria-label="{{ caption }}; the numbers are in the table below"></div><figcaption>{{ caption }}</figcaption></figure>{% endfor %}</div><details><summary>The numbers of the curves</summary>{{ m.table(epochs) }}</details></section>
+<div class="plots">{% for caption, _ in plots %}<figure><div class="plot" id="plot-{{ loop.index0 }}" role="img" aria-label="{{ caption }}; the numbers are in the table below"></div><figcaption>{{ caption|indexed }}</figcaption></figure>{% endfor %}</div>{{ m.folded(epochs) }}</section>
 <section id="images"><h2>Images</h2>{% include 'images' %}</section>
 <section id="marks"><h2>Artefacts and information</h2><p>As pictures, reconstructions have a likeness to the original (PSNR, SSIM), marks of how they were made, and a part of what was in the original: its normalised mutual information, with the original (intra) and with other images (inter).</p>{% for p in pictures %}{{ m.picture(p) }}{% endfor %}{% for t in marks %}{{ m.table(t) }}{% endfor %}</section>
 {% if table1 %}<section id="table1"><h2>What should be trained</h2><p>Table 1 of the supplement, on {{ watched }} of the validation images: the same epochs for each part.</p>{% for p in table1.pictures %}{{ m.picture(p) }}{% endfor %}{{ m.table(table1.table) }}</section>{% endif %}
@@ -334,7 +348,7 @@ _css = '''
 * { box-sizing: border-box; }
 body { font: 16px/1.55 system-ui, 'Segoe UI', 'DejaVu Sans', sans-serif; margin: 0; color: var(--ink); background: var(--paper); }
 main { max-width: 64rem; margin: 0 auto; padding: 1.5rem 1.2rem 4rem; }
-h1 { font-size: clamp(1.5rem, 4.5vw, 2.2rem); line-height: 1.2; margin: .5rem 0 1rem; overflow-wrap: anywhere; } h2 { font-size: 1.35rem; margin: 2.8rem 0 .8rem; padding-bottom: .2rem; border-bottom: 1px solid var(--rule); }
+h1 { font-size: clamp(1.5rem, 4.5vw, 2.2rem); line-height: 1.2; margin: .5rem 0 1rem; overflow-wrap: anywhere; } .name { display: inline-block; max-width: 100%; } h2 { font-size: 1.35rem; margin: 2.8rem 0 .8rem; padding-bottom: .2rem; border-bottom: 1px solid var(--rule); }
 p { max-width: 46rem; } a { color: var(--accent); } figure { margin: 1.2rem 0; min-width: 0; } figcaption, .note, .legend { color: var(--soft); font-size: .92rem; }
 .answer { font-size: 1.12rem; overflow-wrap: anywhere; } .warning { background: light-dark(#fff3cd, #4a3c10); color: light-dark(#4d3a00, #ffe9a8); padding: .6rem 1rem; border-radius: 6px; }
 nav { display: flex; flex-wrap: wrap; gap: .3rem 1.2rem; margin: 1.5rem 0; } nav a { padding: .2rem 0; }
@@ -346,7 +360,7 @@ pre { overflow-x: auto; background: var(--shade); padding: .8rem; border-radius:
 
 # %% ../nbs/15_report.ipynb #a15b0054
 _css_tables = '''
-.wide { overflow-x: auto; } .table figcaption { margin-bottom: .3rem; } .csv { font-size: .85rem; margin-left: .4rem; white-space: nowrap; }
+.wide { overflow-x: auto; } .table figcaption { margin-bottom: .3rem; } td.words { text-align: left; } td.long { min-width: 22rem; } tbody th { white-space: nowrap; } .unseen { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); } .csv { font-size: .85rem; margin-left: .4rem; white-space: nowrap; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; } td, tbody th { padding: .3rem .75rem; text-align: right; vertical-align: top; } tbody th { text-align: left; font-weight: 600; }
 thead th { border-bottom: 2px solid var(--rule); padding: 0; text-align: right; vertical-align: bottom; } thead th:first-child { text-align: left; } #says thead th { padding: .3rem .75rem; }
 tbody tr { border-bottom: 1px solid var(--rule); } td small { display: block; font-size: .75rem; white-space: nowrap; }
@@ -359,12 +373,12 @@ sub { line-height: 0; font-size: .75em; }
 # %% ../nbs/15_report.ipynb #a15b0055
 _css_lattice = '''
 .step { display: flex; flex-wrap: wrap; gap: .3rem 1rem; align-items: center; } .step input { flex: 1 1 16rem; min-width: 0; height: 2rem; } .step output { font-weight: 650; min-width: 11rem; font-variant-numeric: tabular-nums; }
-.look { display: flex; flex-wrap: wrap; gap: 1rem 2rem; align-items: flex-start; } #lattices { flex: 3 1 22rem; min-width: 0; } #concept { flex: 1 1 15rem; margin: 1.2rem 0; padding: .8rem 1rem; background: var(--shade); border-radius: 6px; min-height: 11rem; } #concept dd { margin-bottom: .4rem; }
-.js .lattice:not(.now) { display: none; } .lattice figcaption { overflow-wrap: anywhere; } .hasse { display: block; margin: 0 auto; max-width: none; }
+.look { display: flex; flex-wrap: wrap; gap: 1rem 2rem; align-items: flex-start; } #lattices { flex: 3 1 22rem; min-width: 0; min-height: var(--tallest, 0); } #concept { flex: 1 1 15rem; margin: 1.2rem 0; padding: .8rem 1rem; background: var(--shade); border-radius: 6px; min-height: 11rem; } #concept dd { margin-bottom: .4rem; }
+.js .lattice:not(.now) { display: none; } .lattice figcaption { overflow-wrap: anywhere; } .hasse { display: block; margin: 0 auto; max-width: none; zoom: 1.25; overflow: visible; }
 .hasse text.reader { fill: var(--reader); } .hasse rect.reader { fill: var(--reader-box); } .hasse text.painter { fill: var(--painter); } .hasse rect.painter { fill: var(--painter-box); }
 .hasse polyline { stroke: var(--soft); } .hasse .disc { fill: var(--paper); stroke: var(--ink); } .hasse .shade { fill: var(--ink); } .node { cursor: pointer; outline: none; }
 .node:hover .disc, .node:focus .disc, .node.on .disc { stroke: var(--accent); stroke-width: 4; } .node:focus-visible .reach { stroke: var(--accent); stroke-width: 2; } .hasse polyline.up { stroke: var(--accent); stroke-width: 3; }
-.shades { white-space: nowrap; } .shades i { display: inline-block; width: .8em; height: .8em; border-radius: 50%; background: var(--ink); outline: 1px solid var(--ink); margin: 0 .2em 0 .6em; }
+.shades { white-space: nowrap; } .shades i { display: inline-block; width: .8em; height: .8em; border-radius: 50%; background: color-mix(in srgb, var(--ink) var(--full), var(--paper)); border: 1px solid var(--ink); print-color-adjust: exact; margin: 0 .2em 0 .6em; }
 .life { display: grid; grid-template-columns: minmax(0, 20rem) minmax(0, 1fr) 9.5rem; gap: 0 .8rem; align-items: center; font-size: .85rem; color: var(--soft); padding: .08rem 0; } .life.alive { color: var(--ink); } .who { overflow-wrap: anywhere; text-align: right; line-height: 1.25; } .when { font-variant-numeric: tabular-nums; font-size: .8rem; }
 .track { position: relative; height: 1.15rem; background: var(--shade); display: block; } .track::after { content: ''; position: absolute; top: 0; bottom: 0; left: var(--t); width: 2px; margin-left: -1px; background: #e08214; print-color-adjust: exact; } .bar { position: absolute; top: .2rem; bottom: .2rem; background: light-dark(#9aa2aa, #6b737b); border-radius: 2px; print-color-adjust: exact; } .alive .bar { background: var(--ink); }
 .js .track { cursor: pointer; } .axis .track { background: none; cursor: default; } .axis .track::after { display: none; } .axis .track span { position: absolute; transform: translateX(-50%); }
@@ -388,8 +402,8 @@ fieldset input:checked + canvas { outline: 3px solid var(--accent); } fieldset i
 # %% ../nbs/15_report.ipynb #a15b0057
 _css_print = '''
 @media print {
-  :root { color-scheme: light; } main { max-width: none; padding: 0; } body { font-size: 10pt; } .step, nav, .js-only, .js #browser, .csv, #concept, thead button::after { display: none !important; }
-  .js .lattice { display: inline-block !important; width: 48%; vertical-align: top; margin: .4rem 0; } .wide { overflow: visible; } .hasse { max-width: 100%; height: auto; max-height: 16rem; } .js #sheets { display: block; }
+  :root { color-scheme: light; } main { max-width: none; padding: 0; } body { font-size: 10pt; } .step, nav, .js-only, .js #browser, .csv, #concept, thead button::after { display: none !important; } #lattices { min-height: 0; }
+  .js .lattice { display: inline-block !important; width: 48%; vertical-align: top; margin: .4rem 0; } .wide { overflow: visible; } .hasse { zoom: 1; max-width: 100%; height: auto; max-height: 16rem; } .js #sheets { display: block; }
   figure, tr, .life { break-inside: avoid; } h2 { break-after: avoid; } .table:has(tr:nth-child(30)) { break-inside: auto; } #sheets figure { display: inline-block; width: 48%; } #sheets img { width: 100%; } table { font-size: 8pt; } td, tbody th, thead button { padding: .15rem .4rem; } pre { white-space: pre-wrap; }
 }
 '''
@@ -400,6 +414,7 @@ _js = '''
 const data = JSON.parse(document.getElementById('data').textContent);
 const one = (q, e = document) => e.querySelector(q), all = (q, e = document) => [...e.querySelectorAll(q)];
 const key = cell => cell.dataset.key === '' ? NaN : isNaN(cell.dataset.key) ? cell.dataset.key : +cell.dataset.key;
+const write = (e, text) => e.replaceChildren(...text.split(/(A_[^\\s,()]+)/).map(o => { if (!o.startsWith('A_')) return o; const span = document.createElement('span'), sub = document.createElement('sub'); sub.textContent = o.slice(2); span.append('A', sub); return span; }));
 const compare = (a, b) => typeof a === 'number' && typeof b === 'number' ? (isNaN(a) - isNaN(b)) || a - b || 0 : String(a).localeCompare(String(b), 'en', {numeric: true});
 for (const table of all('table.sortable')) {
   const heads = all('thead th', table), body = table.tBodies[0];
@@ -427,7 +442,7 @@ function showStep(k) {
   describe(null);
 }
 function describe(concept) {
-  for (const dd of all('#concept dd')) dd.textContent = concept ? concept[dd.dataset.of] : dd.dataset.of === 'extent' ? 'point at a node' : '–';
+  for (const dd of all('#concept dd')) write(dd, concept ? concept[dd.dataset.of] : dd.dataset.of === 'extent' ? 'point at a node' : '–');
 }
 slider.addEventListener('input', () => showStep(+slider.value));
 all('.track', barcode).forEach(track => track.addEventListener('click', e => {
@@ -449,8 +464,8 @@ for (const node of all('.node')) {
   const step = data.steps[node.closest('.lattice').dataset.step];
   const show = () => { describe(step.concepts[node.dataset.node]); above(node.ownerSVGElement, node.dataset.node); };
   for (const event of ['pointerenter', 'focus', 'click']) node.addEventListener(event, show);
-  node.addEventListener('keydown', e => { if (e.key === 'Enter' || e.key === ' ') { e.preventDefault(); show(); } });
 }
+one('#lattices').style.setProperty('--tallest', Math.min(620, 110 + 1.25 * Math.max(0, ...all('.hasse').map(o => +o.getAttribute('height')))) + 'px');
 showStep(+slider.value);
 '''
 
@@ -491,10 +506,10 @@ if (data.images) {
   const said = ([text, right]) => { const td = document.createElement('td'); td.textContent = text; td.className = right ? 'right' : 'wrong'; return td; };
   const show = () => {
     const k = chosen('image'), c = chosen('auto'), name = called(columns[c]), shot = shots[k];
-    one('#shown').textContent = `Image ${k + 1}: ${shot.truth}, as ${name} paints it.`;
+    write(one('#shown'), `Image ${k + 1}: ${shot.truth}, as ${name} paints it.`);
     paint('view-original', k, 0, 0, 'original'); paint('view-made', k, c, 0, name); paint('swipe-original', k, 0, 0, 'original'); paint('swipe-made', k, c, 0, name);
     for (const row of [1, 2, 3]) paint('view-' + row, k, c, row, 'difference ' + row + ' of ' + name);
-    one('#made-name').textContent = one('#swipe-name').textContent = name;
+    for (const id of ['#made-name', '#swipe-name']) write(one(id), name);
     one('#says tbody').replaceChildren(...names.map((n, j) => { const tr = document.createElement('tr'), th = document.createElement('th'); th.scope = 'row'; th.textContent = n; tr.append(th, said(shot.says[0][j]), said(shot.says[c][j])); return tr; }));
   };
   const swipe = one('#swipe'), stage = one('.stage'), move = v => { stage.style.setProperty('--cut', v + '%'); };
@@ -554,7 +569,7 @@ def _parts(study):
     "Everything that the templates ask for."
     images,c = _shots(study),study.config
     n = len(study.crosseval.labels)
-    parts = dict(title=f'aeclf: {c.data}', names=list(c.classifiers), config=c, n=n, watched=min(c.watch, n), asked=_asked(study), accuracy=_accuracy_tables(study), rrc=_rrc_table(study), plots=_plots(study),
+    parts = dict(title=f'aeclf: {c.data}', names=list(c.classifiers), config=c, n=n, controls=study.control_names, watched=min(c.watch, n), asked=_asked(study), accuracy=_accuracy_tables(study), rrc=_rrc_table(study), plots=_plots(study),
                  epochs=_table(study.rrc_epochs().set_index('row'), 'RRC and accuracy over the epochs', 'rrc_epochs', 'autoencoder', painters=True), images=images, panels=[] if images else _panels(study),
                  pictures=_pictures(study), marks=_marks(study), table1=_table1(study), command=_command(c), provenance=study.provenance(), toml=(study.path/'study.toml').read_text(encoding='utf-8'))
     parts |= _lattice_parts(study) | _sure_parts(study)
@@ -571,7 +586,7 @@ def write_report(study, # a finished `Study`
     "Write the report of `study`; `BadInput` if the study is not finished."
     if missing := [name for name,entry in study.progress() if not entry]:
         raise BadInput(f'{study.path}: not finished ({missing[0]} is to do); run it first')
-    pages = _environment(page=_page_html, intro=_intro_html, lattice=_lattice_html, barcode=_barcode_html, rest=_rest_html, images=_images_html)
+    pages = _environment(study.crosseval.rows, page=_page_html, intro=_intro_html, lattice=_lattice_html, barcode=_barcode_html, rest=_rest_html, images=_images_html)
     inline = dict(css=_css+_css_tables+_css_lattice+_css_images+_css_print, js='\n'.join((_js, _js_lattice, _js_nodes, _js_plots, _js_images)), plotly=_plotly())
     text = pages.get_template('page').render(**_parts(study), **{k: Markup(v) for k,v in inline.items()})
     with atomic(study.path/'report.html') as p: p.write_text(text, encoding='utf-8')
