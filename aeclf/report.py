@@ -34,15 +34,19 @@ def _others(samples, rows, columns):
     other = ~np.array([[i==j for j in columns] for i in rows])
     return np.where(other, samples, 0).sum(-1)/other.sum(-1).clip(1)
 
+def _drawn(reach, boot):
+    "Intervals of `reach` over the draws that have a ratio everywhere, and how often each is first: a function of the name; without draws, the value alone."
+    drawn = pd.DataFrame(dtype=float) if boot is None else pd.DataFrame(_others(boot.samples, boot.rows, boot.columns), columns=boot.rows)
+    drawn = drawn[np.isfinite(drawn).all(axis=1)]
+    if drawn.empty: return lambda name: f'{reach[name]:.2f}'
+    low,high,first = drawn.quantile((1-boot.level)/2),drawn.quantile((1+boot.level)/2),drawn.idxmax(axis=1)
+    return lambda name: f'{reach[name]:.2f}, {boot.level:.0%} of the resamples between {low[name]:.2f} and {high[name]:.2f}, first in {(first==name).mean():.0%} of them'
+
 def _best_and_least(table, boot):
     "Who keeps most and who least of what the others need."
     reach = pd.Series(_others(table.to_numpy(), table.index, table.columns), table.index)
-    best,least = reach.idxmax(),reach.idxmin()
-    if boot is None: return f'On average over the other classifiers A_{best} keeps most of what they need (mean RRC {reach.max():.2f}), A_{least} least ({reach.min():.2f}).'
-    drawn = pd.DataFrame(_others(boot.samples, boot.rows, boot.columns), columns=boot.rows)
-    low,high = (drawn.quantile(q) for q in ((1-boot.level)/2, (1+boot.level)/2))
-    return (f'On average over the other classifiers A_{best} keeps most of what they need (mean RRC {reach.max():.2f}, {boot.level:.0%} of the resamples between {low[best]:.2f} and {high[best]:.2f}; '
-            f'it is first in {(drawn.idxmax(axis=1)==best).mean():.0%} of them), A_{least} least ({reach.min():.2f}, between {low[least]:.2f} and {high[least]:.2f}).')
+    words = _drawn(reach, boot)
+    return f'On average over the other classifiers A_{reach.idxmax()} keeps most of what they need (mean RRC {words(reach.idxmax())}), A_{reach.idxmin()} least ({words(reach.idxmin())}).'
 
 # %% ../nbs/15_report.ipynb #a15b0004
 def _sureness(table, t, boot):
@@ -110,7 +114,7 @@ def _table(frame,        # the first level of the index becomes the headings of 
            intervals=None, # tidy: row, column, low, high
            heat=False):  # cells are coloured by their values in [0, 1]
     "A DataFrame as the page shows it."
-    between = {} if intervals is None else {(o.row, o.column): f'{o.low:.2f} – {o.high:.2f}' for o in intervals.itertuples()}
+    between = {} if intervals is None else {(o.row, o.column): f'{o.low:.2f} – {o.high:.2f}'.replace('inf', '∞').replace('nan', '?') for o in intervals.itertuples()}
     rows = [[_painter(i) if painters else _cell(i, 2), *(_cell(v, digits, between.get((i, j), '')) for j,v in zip(frame.columns, values))] for i,values in zip(frame.index[:_MOST_ROWS], frame.itertuples(index=False, name=None))]
     csvs = [o for o in [_csv(frame, name), *([] if intervals is None else [_csv(intervals.set_index('row'), f'{name}_intervals')])] if len(o['href'])<_MOST_CSV]
     return dict(caption=caption, head=[corner, *map(str, frame.columns)], rows=rows, csvs=csvs, heat=heat, more=max(0, len(frame)-_MOST_ROWS), name=name)
@@ -121,7 +125,7 @@ _macros = '''
 <figure class="table"><figcaption>{{ t.caption|indexed }}{% for c in t.csvs %} <a class="csv" download="{{ c.name }}.csv" href="{{ c.href }}">{{ 'CSV' if loop.first else 'CSV of the intervals' }}<span class="unseen">: {{ c.name }}</span></a>{% endfor %}</figcaption>
 <div class="wide" role="region" tabindex="0" aria-label="{{ t.caption }}"><table class="sortable{{ ' heat' if t.heat }}" id="table-{{ t.name }}">
 <thead><tr>{% for h in t.head %}<th scope="col" aria-sort="none"><button type="button">{{ h }}</button></th>{% endfor %}</tr></thead>
-<tbody>{% for row in t.rows %}<tr>{% for c in row %}{% if loop.first %}<th scope="row" data-key="{{ c.key }}">{{ c.text|indexed }}{% if c.index %}<sub>{{ c.index }}</sub>{% endif %}</th>
+<tbody>{% for row in t.rows %}<tr>{% for c in row %}{% if loop.first %}<th scope="row" data-key="{{ c.key }}"{% if c.words and ',' in c.text %} class="words"{% endif %}>{{ c.text|indexed }}{% if c.index %}<sub>{{ c.index }}</sub>{% endif %}</th>
 {%- else %}<td data-key="{{ c.key }}"{% if c.words %} class="{{ 'words long' if c.text|length>40 else 'words' }}"{% endif %}{% if t.heat and c.key is number %} style="--v:{{ '%.3f'|format([[c.key, 0]|max, 1.2]|min) }}"{% endif %}>{{ c.text|indexed }}{% if c.below %}<small>{{ c.below }}</small>{% endif %}</td>{% endif %}{% endfor %}</tr>
 {% endfor %}</tbody></table></div>{% if t.more %}<p class="note">{{ t.more }} more rows lie in the folder of the study.</p>{% endif %}</figure>
 {%- endmacro -%}
@@ -206,15 +210,18 @@ def _steps(study):
 # %% ../nbs/15_report.ipynb #a15b0031
 _MOST_BARS = 24
 
+def _bar(life, top):
+    "A concept's life as a bar on an axis from 0 to `top`; what never ends has a very high end."
+    low,high = (min(max(v, 0), top) for v in (life.from_t, life.to_t))
+    return dict(extent=' '.join(life.extent) or 'nobody', intent=' '.join(life.intent) or 'nobody', low=max(life.from_t, -9), high=min(life.to_t, 999),
+                left=f'{100*low/top:.2f}', width=f'{100*(high-low)/top:.2f}', where=_between(life.from_t, life.to_t))
+
 def _barcode(table):
-    "The longest-lived concepts as bars, and the upper end of their axis."
-    lives = persistence(table)
-    top = max(1.05, lives.from_t.max(), lives.to_t.replace(math.inf, 0).max())
-    ends = lives.assign(low=lives.from_t.clip(lower=0), high=lives.to_t.clip(upper=top))
-    ends = ends.assign(length=ends.high-ends.low).nlargest(_MOST_BARS, 'length').sort_values(['low', 'high'])
-    name = lambda o, none: ' '.join(o) or none
-    return dict(top=top, ticks=[k*(0.25 if top<1.6 else 1) for k in range(99) if k*(0.25 if top<1.6 else 1)<=top], hidden=len(lives)-len(ends), bars=[dict(extent=name(o.extent, 'nobody'), intent=name(o.intent, 'nobody'), low=round(o.low, 6), high=round(o.high, 6),
-                left=f'{100*o.low/top:.2f}', width=f'{100*o.length/top:.2f}', where=_between(o.from_t, o.to_t)) for o in ends.itertuples()])
+    "The longest-lived concepts as bars, and their axis."
+    lives,top = persistence(table),max(1.05, table.to_numpy().max()+0.05)
+    longest = (lives.to_t.clip(upper=top)-lives.from_t.clip(lower=0)).nlargest(_MOST_BARS).index
+    step = 0.25 if top<1.6 else 1
+    return dict(top=top, ticks=[k*step for k in range(int(top/step)+1)], hidden=len(lives)-len(longest), bars=[_bar(o, top) for o in lives.loc[sorted(longest)].itertuples()])
 
 # %% ../nbs/15_report.ipynb #a15b0033
 _lattice_html = '''
@@ -239,7 +246,7 @@ _DASHES = ['solid', 'dash', 'dot', 'dashdot', 'longdash', 'longdashdot']
 
 def _line(x, y, name, k):
     "A curve: the k-th of its picture."
-    return dict(type='scatter', mode='lines+markers', name=name, x=[int(v) for v in x], y=[None if math.isnan(v) else round(float(v), 5) for v in y], connectgaps=True,
+    return dict(type='scatter', mode='lines+markers', name=name, x=[int(v) for v in x], y=[None if not math.isfinite(v) else round(float(v), 5) for v in y], connectgaps=True,
                 line=dict(color=_PALETTE[k%len(_PALETTE)], dash=_DASHES[k%len(_DASHES)], width=2), marker=dict(size=6), hovertemplate='epoch %{x}: %{y:.3f}')
 
 def _plot(lines, y): return dict(data=lines, layout=dict(yaxis=dict(title=dict(text=y), rangemode='tozero'), xaxis=dict(title=dict(text='epoch of fine-tuning'), dtick=max(1, -(-len(lines[0]['x'])//10)))))
@@ -279,9 +286,11 @@ def _readings(study, k):
 
 def _shots(study):
     "The images with everything that the page shows of them; None where the study's images are no longer there."
-    try: images,made = study.reconstructions(study.config.panels)
+    try:
+        if len(study.images.valid_ds)!=len(study.crosseval.labels): return None
+        images,made = study.reconstructions(study.config.panels)
     except (BadInput, OSError): return None
-    if len(study.images.valid_ds)!=len(study.crosseval.labels): return None
+    if study.config.size>100: made = {k: o for k,o in made.items() if k not in study.control_names}   # room for more images
     limits,columns = lab_limits(images, made),['original', *made]
     chosen = shuffled(len(study.images.valid_ds), study.config.panels, study.config.seed)
     shots = [dict(sheet=o, truth=', '.join(truth), says=[says[c] for c in columns]) for k,o in zip(chosen, _sheets(images, made, limits)) for says,truth in [_readings(study, k)]]
@@ -355,19 +364,19 @@ nav { display: flex; flex-wrap: wrap; gap: .3rem 1.2rem; margin: 1.5rem 0; } nav
 .facts { display: grid; grid-template-columns: max-content minmax(0, 1fr); gap: .2rem 1.2rem; } dt { color: var(--soft); } dd { margin: 0; overflow-wrap: anywhere; }
 pre { overflow-x: auto; background: var(--shade); padding: .8rem; border-radius: 6px; font-size: .9rem; } summary { cursor: pointer; padding: .3rem 0; } code { overflow-wrap: anywhere; }
 :focus-visible { outline: 3px solid var(--accent); outline-offset: 2px; } input { accent-color: var(--accent); } html:not(.js) .js-only { display: none; }
-.picture img { max-width: 100%; border-radius: 4px; background: #fff; } @media (prefers-color-scheme: dark) { .picture.chart img { filter: invert(.9) hue-rotate(180deg); background: none; } }
+.picture img { max-width: 100%; border-radius: 4px; background: #fff; } @media screen and (prefers-color-scheme: dark) { .picture.chart img { filter: invert(.9) hue-rotate(180deg); background: none; } }
 '''
 
 # %% ../nbs/15_report.ipynb #a15b0054
 _css_tables = '''
-.wide { overflow-x: auto; } .table figcaption { margin-bottom: .3rem; } td.words { text-align: left; } td.long { min-width: 22rem; } tbody th { white-space: nowrap; } .unseen { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); } .csv { font-size: .85rem; margin-left: .4rem; white-space: nowrap; }
+.wide { overflow-x: auto; } .table figcaption { margin-bottom: .3rem; } td.words { text-align: left; } td.long { min-width: 22rem; } tbody th { white-space: nowrap; } tbody th.words { white-space: normal; min-width: 11rem; } .unseen { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); } .csv { font-size: .85rem; margin-left: .4rem; white-space: nowrap; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; } td, tbody th { padding: .3rem .75rem; text-align: right; vertical-align: top; } tbody th { text-align: left; font-weight: 600; }
 thead th { border-bottom: 2px solid var(--rule); padding: 0; text-align: right; vertical-align: bottom; } thead th:first-child { text-align: left; } #says thead th { padding: .3rem .75rem; }
 tbody tr { border-bottom: 1px solid var(--rule); } td small { display: block; font-size: .75rem; white-space: nowrap; }
 thead button { font: inherit; font-weight: 600; color: inherit; background: none; border: 0; padding: .35rem .75rem; min-height: 2rem; cursor: pointer; white-space: nowrap; } thead button:hover { background: var(--shade); }
 thead button::after { content: '↕'; opacity: .55; margin-left: .3em; font-size: .85em; } [aria-sort=ascending] button::after { content: '↑'; opacity: 1; } [aria-sort=descending] button::after { content: '↓'; opacity: 1; }
 .heat td[style] { background: color-mix(in srgb, var(--heat) calc(min(var(--v), 1) * 100%), var(--paper)); print-color-adjust: exact; } .heat td.served { box-shadow: inset 0 0 0 2px var(--ink); font-weight: 650; }
-sub { line-height: 0; font-size: .75em; }
+sub { line-height: 0; font-size: .75em; white-space: nowrap; }
 '''
 
 # %% ../nbs/15_report.ipynb #a15b0055
@@ -379,7 +388,7 @@ _css_lattice = '''
 .hasse polyline { stroke: var(--soft); } .hasse .disc { fill: var(--paper); stroke: var(--ink); } .hasse .shade { fill: var(--ink); } .node { cursor: pointer; outline: none; }
 .node:hover .disc, .node:focus .disc, .node.on .disc { stroke: var(--accent); stroke-width: 4; } .node:focus-visible .reach { stroke: var(--accent); stroke-width: 2; } .hasse polyline.up { stroke: var(--accent); stroke-width: 3; }
 .shades { white-space: nowrap; } .shades i { display: inline-block; width: .8em; height: .8em; border-radius: 50%; background: color-mix(in srgb, var(--ink) var(--full), var(--paper)); border: 1px solid var(--ink); print-color-adjust: exact; margin: 0 .2em 0 .6em; }
-.life { display: grid; grid-template-columns: minmax(0, 20rem) minmax(0, 1fr) 9.5rem; gap: 0 .8rem; align-items: center; font-size: .85rem; color: var(--soft); padding: .08rem 0; } .life.alive { color: var(--ink); } .who { overflow-wrap: anywhere; text-align: right; line-height: 1.25; } .when { font-variant-numeric: tabular-nums; font-size: .8rem; }
+.life { display: grid; grid-template-columns: minmax(0, 20rem) minmax(0, 1fr) 9.5rem; gap: 0 .8rem; align-items: center; font-size: .85rem; color: var(--soft); padding: .08rem 0; } .life.alive { color: var(--ink); } .who { overflow-wrap: anywhere; text-align: right; line-height: 1.4; } .when { font-variant-numeric: tabular-nums; font-size: .8rem; }
 .track { position: relative; height: 1.15rem; background: var(--shade); display: block; } .track::after { content: ''; position: absolute; top: 0; bottom: 0; left: var(--t); width: 2px; margin-left: -1px; background: #e08214; print-color-adjust: exact; } .bar { position: absolute; top: .2rem; bottom: .2rem; background: light-dark(#9aa2aa, #6b737b); border-radius: 2px; print-color-adjust: exact; } .alive .bar { background: var(--ink); }
 .js .track { cursor: pointer; } .axis .track { background: none; cursor: default; } .axis .track::after { display: none; } .axis .track span { position: absolute; transform: translateX(-50%); }
 @media (max-width: 44rem) { .life { grid-template-columns: minmax(0, 1fr); padding: .25rem 0; } .who { text-align: left; } .axis .who { display: none; } }
