@@ -34,26 +34,28 @@ def _others(samples, rows, columns):
     other = ~np.array([[i==j for j in columns] for i in rows])
     return np.where(other, samples, 0).sum(-1)/other.sum(-1).clip(1)
 
+def _share(v): return f'{v:.0%}' if v in (0, 1) or 0.005<=v<0.995 else 'under 1%' if v<0.5 else 'over 99%'
+
 def _drawn(reach, boot):
-    "Intervals of `reach` over the draws that have a ratio everywhere, and how often each is first: a function of the name; without draws, the value alone."
+    "A function of a name and `first` or `last`: the reach, its interval over the draws that have a ratio everywhere, and in how many it is that; without draws, the reach alone."
     drawn = pd.DataFrame(dtype=float) if boot is None else pd.DataFrame(_others(boot.samples, boot.rows, boot.columns), columns=boot.rows)
     drawn = drawn[np.isfinite(drawn).all(axis=1)]
-    if drawn.empty: return lambda name: f'{reach[name]:.2f}'
-    low,high,first = drawn.quantile((1-boot.level)/2),drawn.quantile((1+boot.level)/2),drawn.idxmax(axis=1)
-    return lambda name: f'{reach[name]:.2f}, {boot.level:.0%} of the resamples between {low[name]:.2f} and {high[name]:.2f}, first in {(first==name).mean():.0%} of them'
+    if drawn.empty: return lambda name, place: f'{reach[name]:.2f}'
+    low,high,at = drawn.quantile((1-boot.level)/2),drawn.quantile((1+boot.level)/2),dict(first=drawn.idxmax(axis=1), last=drawn.idxmin(axis=1))
+    return lambda name, place: f'{reach[name]:.2f}, {boot.level:.0%} of the resamples between {low[name]:.2f} and {high[name]:.2f}, {place} in {_share((at[place]==name).mean())} of them'
 
 def _best_and_least(table, boot):
     "Who keeps most and who least of what the others need."
     reach = pd.Series(_others(table.to_numpy(), table.index, table.columns), table.index)
-    words = _drawn(reach, boot)
-    return f'On average over the other classifiers A_{reach.idxmax()} keeps most of what they need (mean RRC {words(reach.idxmax())}), A_{reach.idxmin()} least ({words(reach.idxmin())}).'
+    words,best,least = _drawn(reach, boot),reach.idxmax(),reach.idxmin()
+    return f'On average over the other classifiers A_{best} keeps most of what they need (mean RRC {words(best, "first")}), A_{least} least ({words(least, "last")}).'
 
 # %% ../nbs/15_report.ipynb #a15b0004
 def _sureness(table, t, boot):
     "How often the draws agree."
     shares = concept_shares(boot, formal_context(table, t), t).share
-    return (f'When the {boot.groups:,} independent groups of images are drawn again, the lattice at t = {t:g} is a chain in {boot.p_chain(t):.0%} of {len(boot.samples):,} draws; '
-            f'of its concepts the surest is there in {shares.max():.0%} of them and the least sure in {shares.min():.0%}.')
+    return (f'When the {boot.groups:,} independent groups of images are drawn again, the lattice at t = {t:g} is a chain in {_share(boot.p_chain(t))} of {len(boot.samples):,} draws; '
+            f'of its concepts the surest is there in {_share(shares.max())} of them and the least sure in {_share(shares.min())}.')
 
 def answer_sentences(table, # DataFrame of RRC: rows autoencoders, columns classifiers
                      t=0.8, # threshold
@@ -187,7 +189,7 @@ def _concept(concept, table, share):
     "What the page says of a concept."
     cells = table.loc[[o[2:] for o in concept.extent], list(concept.intent)].stack()
     least = f'{cells.min():.3f} (A_{cells.idxmin()[0]} read by {cells.idxmin()[1]})' if len(cells) else '–'
-    return dict(extent=', '.join(concept.extent) or 'no autoencoder', intent=', '.join(concept.intent) or 'no classifier', least=least, share=f'{share:.0%} of the resamples')
+    return dict(extent=', '.join(concept.extent) or 'no autoencoder', intent=', '.join(concept.intent) or 'no classifier', least=least, share=f'{_share(share)} of the resamples')
 
 # %% ../nbs/15_report.ipynb #a15b0027
 _MOST_CONCEPTS = 70   # in a diagram that one can still read
@@ -561,7 +563,7 @@ def _lattice_parts(study):
 
 def _sure_parts(study):
     boot = study.bootstrap()
-    draws = f'{len(boot.samples):,} times the {boot.groups:,} independent groups of images were drawn again, with replacement, and everything was computed from each draw. At t = 0.8 the lattice is a chain in {boot.p_chain(0.8):.0%} of them.'
+    draws = f'{len(boot.samples):,} times the {boot.groups:,} independent groups of images were drawn again, with replacement, and everything was computed from each draw. At t = 0.8 the lattice is a chain in {_share(boot.p_chain(0.8))} of them.'
     recovered = study.ledger.get('recovery', {}).get('result', '')
     return dict(draws=draws, warning=boot.warning, answer=answer_sentences(study.rrc(), boot=boot), evidence=list(_evidence_tables(study)), details=list(_detail_tables(study)),
                 planted=recovered[:1].upper()+recovered[1:], recovery=_pic(study, 'recovery', 'the planted groups: adjusted Rand index over thresholds'))
