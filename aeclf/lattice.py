@@ -6,11 +6,12 @@ Docs: https://aeclf.github.io/aeclf/lattice.html.md"""
 
 # %% auto #0
 __all__ = ['KINDS', 'formal_context', 'lattice_text', 'is_chain', 'lattice_line', 'critical_thresholds', 'persistence',
-           'lattices', 'plot_lattice', 'plot_lattices', 'plot_persistence', 'persistent_chains', 'concept_shares',
-           'order_kind', 'order_shares', 'kendall', 'order_follows']
+           'lattices', 'plot_lattice', 'lattice_svg', 'plot_lattices', 'plot_persistence', 'persistent_chains',
+           'concept_shares', 'order_kind', 'order_shares', 'kendall', 'order_follows']
 
 # %% ../nbs/10_lattice.ipynb #281443df
 import math,random
+from html import escape
 from itertools import combinations
 
 import numpy as np, pandas as pd
@@ -353,6 +354,50 @@ def plot_lattice(context,    # a formal context, e.g. of `formal_context`
     if shares is not None: _legend(ax)
     ax.set(xlim=(0, have[0]/scale), ylim=(0, have[1]/scale))
     return ax
+
+# %% ../nbs/10_lattice.ipynb #7c51aa03
+def _written(names, classifier):
+    "Lines of SVG text for `names`, and the size of their box in points."
+    if not names: return [], (0, 0)
+    shown = [escape(n) if classifier else f'A<tspan dy="3" font-size="9">{escape(n[2:])}</tspan><tspan dy="-3">\u200b</tspan>' for n in names]
+    together = sum(map(len, names)) <= 15
+    widest = sum(map(len, names))+2*len(names)-2 if together else max(map(len, names))
+    lines = [', '.join(shown)] if together else shown
+    return lines, (0.62*_font*widest + 2*_pad, 1.25*_font*len(lines) + _pad)
+
+def _text_svg(x, y, lines, size, classifier):
+    "A box with `lines`, above the node at `x`, `y` for classifiers, else below it."
+    (w,h),kind = size,'reader' if classifier else 'painter'
+    top = y-_radius-1-h if classifier else y+_radius+1
+    spans = ''.join(f'<text x="{x:.1f}" y="{top+_pad/2+1.25*_font*(k+0.78):.1f}" text-anchor="middle" font-size="{_font}" class="{kind}">{line}</text>' for k,line in enumerate(lines))
+    return f'<rect x="{x-w/2:.1f}" y="{top:.1f}" width="{w:.1f}" height="{h:.1f}" rx="2" class="{kind}" fill="{"#deebf7" if classifier else "#fee6ce"}"/>{spans}'
+
+# %% ../nbs/10_lattice.ipynb #7c51aa04
+def _node_svg(concept, x, y, pair, share):
+    "A node with its labels; `share` in [0, 1] makes it as dark."
+    marks = ''.join(_text_svg(x, y, lines, size, classifier) for (lines,size),classifier in zip(pair, (True, False)) if lines)
+    says = escape(f'{_set(concept.extent)} serve {_set(concept.intent)}', quote=True)
+    return (f'<g class="node" data-node="{concept.index}" tabindex="0" role="img" aria-label="{says}"><circle class="reach" cx="{x:.1f}" cy="{y:.1f}" r="13" fill="transparent"/>{marks}'
+            f'<circle class="disc" cx="{x:.1f}" cy="{y:.1f}" r="{_radius}" fill="#fff" stroke="#555"/><circle class="shade" cx="{x:.1f}" cy="{y:.1f}" r="{_radius}" fill="#252525" fill-opacity="{share:.2f}"/></g>')
+
+def _line_svg(ends, points, height):
+    "A line of the diagram, between the concepts `ends`."
+    way = ' '.join(f'{p:.1f},{height-q:.1f}' for p,q in points)
+    return f'<polyline data-from="{ends[0]}" data-to="{ends[1]}" fill="none" stroke="#737373" stroke-width="1.2" points="{way}"/>'
+
+# %% ../nbs/10_lattice.ipynb #7c51aa08
+def lattice_svg(context,     # a formal context
+                shares=None, # `concept_shares` of the context: nodes are as dark as theirs; default: those with a label are black
+               ) -> str:     # an <svg> element
+    "The diagram of `plot_lattice` as SVG; a node is a `<g class=node data-node=INDEX>`."
+    lattice = context.lattice
+    labels = {c.index: (_written(c.properties, True), _written(c.objects, False)) for c in lattice}
+    above,below = ({v: pair[k][1] for v,pair in labels.items()} for k in (0, 1))
+    _,x,y,lines,(w,h),_ = _places(lattice, above, below, lambda *need: need, (0.25, 0.4, 0.6))
+    ends = [(c.index, o.index) for c in lattice for o in c.upper_neighbors]
+    dark = {v: any(lines for lines,_ in pair) for v,pair in labels.items()} if shares is None else list(shares.share)
+    drawn = [_line_svg(*o, h) for o in zip(ends, lines)] + [_node_svg(c, x[c.index], h-y[c.index], labels[c.index], dark[c.index]) for c in lattice]
+    return f'<svg class="hasse" viewBox="0 0 {w:.0f} {h:.0f}" width="{w:.0f}" height="{h:.0f}" role="group" aria-label="Hasse diagram of {len(lattice)} concepts">{"".join(drawn)}</svg>'
 
 # %% ../nbs/10_lattice.ipynb #c4243917
 def plot_lattices(rrc,        # DataFrame of RRC

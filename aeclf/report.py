@@ -8,123 +8,597 @@ Docs: https://aeclf.github.io/aeclf/report.html.md"""
 __all__ = ['answer_sentences', 'write_report']
 
 # %% ../nbs/15_report.ipynb #c99ca049
-import base64
+import base64,math,re
 from pathlib import Path
-import jinja2,pandas as pd
-from .lattice import formal_context,is_chain,lattice_line
+import jinja2,numpy as np,pandas as pd
+from markupsafe import Markup,escape
+from .lattice import concept_shares,formal_context,is_chain,lattice_line,lattice_svg,lattices,persistence
+from .reconstruction import _CHANNELS,_coloured,_photo,_png,lab_difference,lab_limits,shuffled
 from .store import BadInput,atomic
-from .study import Study
+from .study import PRESETS,Study,configure
 
-# %% ../nbs/15_report.ipynb #948b471f
-_css = '''
-:root { color-scheme: light dark; }
-body { font: 16px/1.55 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1.2rem; color: light-dark(#222, #ddd); background: light-dark(#fff, #181a1b); }
-h1 { font-size: 1.7rem; margin-bottom: .2rem; } h2 { margin-top: 2.4rem; border-bottom: 1px solid light-dark(#ddd, #444); }
-table { border-collapse: collapse; font-variant-numeric: tabular-nums; } th, td { padding: .2rem .7rem; text-align: right; }
-th { border-bottom: 1px solid light-dark(#bbb, #555); } tbody th { text-align: left; border: 0; } tr:nth-child(even) td { background: light-dark(#f5f7fa, #222527); }
-figure { margin: 1.2rem 0; } figcaption { color: light-dark(#555, #aaa); font-size: .92rem; } img { max-width: 100%; background: #fff; border-radius: 4px; }
-.side { display: flex; flex-wrap: wrap; gap: 1.5rem; align-items: flex-start; } .side figure { flex: 1 1 20rem; margin: 0; }
-.wide { overflow-x: auto; } .answer { font-size: 1.15rem; } .warning { background: light-dark(#fff3cd, #4a3c10); padding: .6rem 1rem; border-radius: 4px; }
-dl { display: grid; grid-template-columns: max-content 1fr; gap: .1rem 1rem; } dt { color: light-dark(#555, #aaa); } dd { margin: 0; overflow-wrap: anywhere; }
-'''
+# %% ../nbs/15_report.ipynb #a15b0001
+def _between(low, high):
+    "`low` < t ≤ `high` in words, with as many digits as tell the two apart."
+    d = next((d for d in range(2, 7) if f'{low:.{d}f}'!=f'{high:.{d}f}'), 7)
+    if math.isinf(low): return f't ≤ {high:.{d}f}'
+    return f't > {low:.{d}f}' if math.isinf(high) else f'{low:.{d}f} < t ≤ {high:.{d}f}'
 
-# %% ../nbs/15_report.ipynb #92c433d0
-_page = '''<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{{ title }}</title><style>{{ css|safe }}</style></head><body><main>
-<h1>What {{ 'does' if names|length==1 else 'do' }} {{ names|join(', ') }} like to see?</h1>
-<p>A study of {{ config.data }} at {{ config.size }} pixels, seed {{ config.seed }}, after “What do Deep Networks Like to See?” (CVPR 2018).</p>
-{% if config.quick %}<p class="warning">This is a quick run: few images and one epoch each. It shows the way, its numbers mean nothing.</p>{% endif %}
-{% for sentence in answer %}<p class="answer">{{ sentence }}</p>{% endfor %}
-{% for heading, text, figures, tables in sections %}<h2>{{ heading }}</h2><p>{{ text }}</p>
-<div class="side">{% for caption, data in figures %}<figure><img src="data:image/png;base64,{{ data }}" alt="{{ caption }}"><figcaption>{{ caption }}</figcaption></figure>{% endfor %}</div>
-{% for caption, table in tables %}<h3>{{ caption }}</h3><div class="wide" tabindex="0">{{ table|safe }}</div>{% endfor %}{% endfor %}
-<h2>Where this comes from</h2><dl>{% for key, value in provenance.items() %}<dt>{{ key }}</dt><dd>{{ value }}</dd>{% endfor %}</dl>
-</main></body></html>'''
+def _life(table, t):
+    "Between which thresholds the lattice at `t` stays the same."
+    return next(_between(o.from_t, o.to_t) for o in lattices(table).itertuples() if o.from_t<t<=o.to_t)
 
-# %% ../nbs/15_report.ipynb #0d107727
+# %% ../nbs/15_report.ipynb #a15b0003
+def _others(samples, rows, columns):
+    "Mean RRC over the other classifiers: … × autoencoders × classifiers to … × autoencoders."
+    other = ~np.array([[i==j for j in columns] for i in rows])
+    return np.where(other, samples, 0).sum(-1)/other.sum(-1).clip(1)
+
+def _share(v): return f'{v:.0%}' if v in (0, 1) or 0.005<=v<0.995 else 'under 1%' if v<0.5 else 'over 99%'
+
+def _drawn(reach, boot):
+    "A function of a name and `first` or `last`: the reach, its interval over the draws that have a ratio everywhere, and in how many it is that; without draws, the reach alone."
+    drawn = pd.DataFrame(dtype=float) if boot is None else pd.DataFrame(_others(boot.samples, boot.rows, boot.columns), columns=boot.rows)
+    drawn = drawn[np.isfinite(drawn).all(axis=1)]
+    if drawn.empty: return lambda name, place: f'{reach[name]:.2f}'
+    low,high,at = drawn.quantile((1-boot.level)/2),drawn.quantile((1+boot.level)/2),dict(first=drawn.idxmax(axis=1), last=drawn.idxmin(axis=1))
+    return lambda name, place: f'{reach[name]:.2f}, {boot.level:.0%} of the resamples between {low[name]:.2f} and {high[name]:.2f}, {place} in {_share((at[place]==name).mean())} of them'
+
+def _best_and_least(table, boot):
+    "Who keeps most and who least of what the others need."
+    reach = pd.Series(_others(table.to_numpy(), table.index, table.columns), table.index)
+    words,best,least = _drawn(reach, boot),reach.idxmax(),reach.idxmin()
+    return f'On average over the other classifiers A_{best} keeps most of what they need (mean RRC {words(best, "first")}), A_{least} least ({words(least, "last")}).'
+
+# %% ../nbs/15_report.ipynb #a15b0004
+def _sureness(table, t, boot):
+    "How often the draws agree."
+    shares = concept_shares(boot, formal_context(table, t), t).share
+    return (f'When the {boot.groups:,} independent groups of images are drawn again, the lattice at t = {t:g} is a chain in {_share(boot.p_chain(t))} of {len(boot.samples):,} draws; '
+            f'of its concepts the surest is there in {_share(shares.max())} of them and the least sure in {_share(shares.min())}.')
+
 def answer_sentences(table, # DataFrame of RRC: rows autoencoders, columns classifiers
                      t=0.8, # threshold
+                     boot=None, # its `Bootstrap`: then with intervals and shares of resamples
                     ) -> list: # of sentences
     "What an RRC table says, in words."
-    others = table.where([[i!=j for j in table.columns] for i in table.index]).mean(axis=1)
     context = formal_context(table, t)
-    line = lattice_line(context)
-    sentences = [f'At t = {t:g} the lattice {"is a" if is_chain(context) else "has"} {line}.']
-    if others.notna().any() and len(table)>1:
-        sentences.append(f'On average over the other classifiers A_{others.idxmax()} keeps most of what they need (mean RRC {others.max():.2f}), A_{others.idxmin()} least ({others.min():.2f}).')
-    return sentences
+    sentences = [f'At t = {t:g} the lattice {"is a" if is_chain(context) else "has"} {lattice_line(context)}; it is the same for {_life(table, t)}.']
+    if len(table)>1: sentences.append(_best_and_least(table, boot))
+    return sentences + ([] if boot is None else [_sureness(table, t, boot)])
 
-# %% ../nbs/15_report.ipynb #db448f27
-def _picture(path): return base64.b64encode(Path(path).read_bytes()).decode()
+# %% ../nbs/15_report.ipynb #a15b0008
+def _command(config):
+    "The `aeclf run` that gives `config`, or empty where only its study.toml does."
+    names = ','.join(f'{k}={v}' for k,v in config.classifiers.items())
+    epochs = ','.join(str(config.epochs[k]) for k in ('classifiers', 'autoencoder', 'decoders'))
+    words = dict(classifiers=names, size=config.size, epochs=epochs, seed=config.seed, autoencoder=config.autoencoder, pretrain=config.pretrain)
+    for preset in (None, *PRESETS):
+        try: same = configure(config.data, **words, quick=config.quick, preset=preset)==config
+        except BadInput: same = False
+        if same: return ' '.join(['aeclf run --data', config.data, *(f'--preset {preset}' for _ in [0] if preset), *(f'--{k} {v}' for k,v in words.items() if v!=''), *(['--quick'] if config.quick else [])])
+    return ''
 
-def _html(table, digits=3): return table.rename_axis(None).to_html(float_format=lambda v: f'{v:.{digits}f}', border=0)
+def _duration(seconds): return f'{seconds:.0f} seconds' if seconds<120 else f'{seconds/60:.0f} minutes' if seconds<7200 else f'{seconds/3600:.1f} hours'
 
-def _lattice_table(study):
-    lives = study.lattices()
-    return lives.assign(t=[f'{a:.3f} < t ≤ {b:.3f}' for a,b in zip(lives.from_t, lives.to_t)])[['t', 'concepts', 'chain', 'lattice']].to_html(index=False, border=0)
+def _asked(study):
+    "What was asked: names and values."
+    c,record = study.config,study.provenance()
+    return {'images': f'{c.data}: {record["images"]}', 'size': f'{c.size} × {c.size} pixels', 'classifiers': ', '.join(f'{k} ({v})' for k,v in c.classifiers.items()),
+            'epochs': ', '.join(f'{k} {v}' for k,v in c.epochs.items())+f'; decoders begin {"as copies of that of A_S" if c.decoder_start=="S" else "at random"}',
+            'seed': str(c.seed), 'time': f'{_duration(sum(o["seconds"] for o in study.ledger.values()))} on {record["device"]}'}
 
-# %% ../nbs/15_report.ipynb #219fec59
-def _table1_section(study, pic):
-    pictures = [pic(*o) for n in study.config.classifiers for o in ((f'accuracy of {n} over the epochs', f'table1_{n}.png'), (f'reconstructions of the pre-trained and of the random decoder, {n}', f'figure3_{n}.png'))]
-    return 'What should be trained', f'Table 1 of the supplement, on {min(study.config.watch, len(study.crosseval.labels))} of the validation images: the same epochs for each part.', pictures, [('Table 1', _html(pd.read_csv(study.path/'table1.csv', index_col=0)))]
+# %% ../nbs/15_report.ipynb #a15b0012
+def _cell(value, digits=3, below=''):
+    "A cell: its text, what it is sorted by, and its second line."
+    if isinstance(value, tuple): return dict(text=', '.join(value) or '–', key=' '.join(value), words=True)
+    if isinstance(value, (bool, np.bool_)): return dict(text='yes' if value else 'no', key=int(value), below=below)
+    if isinstance(value, (int, np.integer)): return dict(text=f'{value:,}', key=int(value), below=below)
+    if not isinstance(value, (float, np.floating)): return dict(text=str(value), key=str(value), words=True)
+    if math.isnan(value): return dict(text='–', key='', below=below)
+    return dict(text=('∞' if value>0 else '−∞') if math.isinf(value) else f'{value:.{digits}f}', key=str(value) if math.isinf(value) else float(value), below=below)
 
-# %% ../nbs/15_report.ipynb #ffaaa4a9
-def _accuracy_section(study, pic):
-    n,watched = len(study.crosseval.labels),min(study.config.watch, len(study.crosseval.labels))
-    text = ('Rows say what the classifiers in the columns look at: the original images, the reconstructions of A_S, which learned from pixels alone, and those of A_i, whose decoder was fine-tuned '
-            f'with the gradients of classifier i. The tables are over all {n} validation images, the curves over the {watched} that training is watched by.')
-    pictures = [pic('top-1 accuracy, with intervals over the images', 'accuracy.png'), pic('accuracy over the epochs of fine-tuning', 'curves.png'),
-                pic('RRC over the epochs of fine-tuning, on the images that training is watched by', 'rrc_epochs.png')]
-    return 'Accuracy', text, pictures, [('top-1', _html(study.accuracy)), ('top-5', _html(study.crosseval.accuracy(5)))]
+def _painter(name):
+    "The heading of a row of images: A with an index, or the originals."
+    return dict(text=name, key=name) if name=='original' else dict(text='A', index=name, key=f'A_{name}')
 
-def _rrc_section(study, pic):
-    text = 'RRC(A_i∘j) = acc(A_i∘j) / min(acc(A_i∘i), acc(A_j∘j)): how much of what the weaker of the two can do is left when j reads what i likes to see.'
-    return 'RRC', text, [pic('RRC; cells from 0.8 up are framed', 'rrc.png'), pic('who serves whom at t = 0.8', 'lattice.png')], [('RRC', _html(study.rrc()))]
+# %% ../nbs/15_report.ipynb #a15b0013
+_MOST_ROWS,_MOST_CSV = 300,1_000_000   # shown; bytes carried along
 
-def _lattice_section(study, pic):
-    text = 'An autoencoder serves the classifiers at its own node and at every node that lines lead up to from there. Every threshold gives a lattice; these are some of them, and then all. In the barcode every concept is a bar over the thresholds between which it lives.'
-    return 'Lattices', text, [pic('lattices at several t', 'lattices.png'), pic('the life of every concept; black: alive at t = 0.8', 'persistence.png')], [('Every lattice', _lattice_table(study))]
+def _csv(frame, name): return dict(name=name, href='data:text/csv;charset=utf-8;base64,'+base64.b64encode(frame.to_csv().encode()).decode())
 
-# %% ../nbs/15_report.ipynb #9cf7ea26
-def _evidence(study, name): return pd.read_csv(study.path/'evidence'/f'{name}.csv')
+def _table(frame,        # the first level of the index becomes the headings of the rows
+           caption,      # above it
+           name,         # of its CSV
+           corner,       # heading of the headings
+           digits=3,     # of floats
+           painters=False, # rows are images: autoencoders, and the originals
+           intervals=None, # tidy: row, column, low, high
+           heat=False):  # cells are coloured by their values in [0, 1]
+    "A DataFrame as the page shows it."
+    between = {} if intervals is None else {(o.row, o.column): f'{o.low:.2f} – {o.high:.2f}'.replace('inf', '∞').replace('nan', '?') for o in intervals.itertuples()}
+    rows = [[_painter(i) if painters else _cell(i, 2), *(_cell(v, digits, between.get((i, j), '')) for j,v in zip(frame.columns, values))] for i,values in zip(frame.index[:_MOST_ROWS], frame.itertuples(index=False, name=None))]
+    csvs = [o for o in [_csv(frame, name), *([] if intervals is None else [_csv(intervals.set_index('row'), f'{name}_intervals')])] if len(o['href'])<_MOST_CSV]
+    return dict(caption=caption, head=[corner, *map(str, frame.columns)], rows=rows, csvs=csvs, heat=heat, more=max(0, len(frame)-_MOST_ROWS), name=name)
 
-def _plain_html(table, digits=2): return table.to_html(float_format=lambda v: f'{v:.{digits}f}', border=0, index=False, na_rep='')
+# %% ../nbs/15_report.ipynb #a15b0015
+_macros = '''
+{%- macro table(t) -%}
+<figure class="table"><figcaption>{{ t.caption|indexed }}{% for c in t.csvs %} <a class="csv" download="{{ c.name }}.csv" href="{{ c.href }}">{{ 'CSV' if loop.first else 'CSV of the intervals' }}<span class="unseen">: {{ c.name }}</span></a>{% endfor %}</figcaption>
+<div class="wide" role="region" tabindex="0" aria-label="{{ t.caption }}"><table class="sortable{{ ' heat' if t.heat }}" id="table-{{ t.name }}">
+<thead><tr>{% for h in t.head %}<th scope="col" aria-sort="none"><button type="button">{{ h }}</button></th>{% endfor %}</tr></thead>
+<tbody>{% for row in t.rows %}<tr>{% for c in row %}{% if loop.first %}<th scope="row" data-key="{{ c.key }}"{% if c.words and ',' in c.text %} class="words"{% endif %}>{{ c.text|indexed }}{% if c.index %}<sub>{{ c.index }}</sub>{% endif %}</th>
+{%- else %}<td data-key="{{ c.key }}"{% if c.words %} class="{{ 'words long' if c.text|length>40 else 'words' }}"{% endif %}{% if t.heat and c.key is number %} style="--v:{{ '%.3f'|format([[c.key, 0]|max, 1.2]|min) }}"{% endif %}>{{ c.text|indexed }}{% if c.below %}<small>{{ c.below }}</small>{% endif %}</td>{% endif %}{% endfor %}</tr>
+{% endfor %}</tbody></table></div>{% if t.more %}<p class="note">{{ t.more }} more rows lie in the folder of the study.</p>{% endif %}</figure>
+{%- endmacro -%}
+{%- macro picture(p) -%}
+<figure class="picture {{ p.kind }}"><img src="data:image/png;base64,{{ p.data }}" alt="{{ p.caption }}"><figcaption>{{ p.caption|indexed }}</figcaption></figure>
+{%- endmacro -%}
+{%- macro folded(t) -%}<details><summary>{{ t.caption|indexed }}</summary>{{ table(t) }}</details>{%- endmacro -%}
+{%- macro painter(n) -%}{% if n=='original' %}original{% else %}A<sub>{{ n }}</sub>{% endif %}{%- endmacro -%}
+'''
 
-def _evidence_section(study, pic):
-    "How sure: shares of resamples, orders, and where there are such, seeds and controls."
+# %% ../nbs/15_report.ipynb #a15b0074
+def _indexed(names):
+    "A filter: `A_V` in a text as A with the index V, for every name."
+    pattern = re.compile('A_('+'|'.join(re.escape(str(escape(n))) for n in sorted(names, key=len, reverse=True))+r')(?!\w)')
+    return lambda text: Markup(pattern.sub(r'A<sub>\1</sub>', str(escape(text))))
+
+def _environment(names, **pages):
+    "Jinja2 for `pages`; `names` of autoencoders get their index."
+    environment = jinja2.Environment(autoescape=True, loader=jinja2.DictLoader(dict(macros=_macros, **pages)))
+    environment.filters['indexed'] = _indexed(names)
+    return environment
+
+# %% ../nbs/15_report.ipynb #a15b0020
+def _accuracy_tables(study):
     boot = study.bootstrap()
-    text = (f'{boot.warning+". " if boot.warning else ""}{len(boot.samples):,} times the {boot.groups} independent groups of images were drawn again, with replacement, and everything was computed from each draw. '
-            f'At t = 0.8 the lattice is a chain in {boot.p_chain(0.8):.0%} of them. These are shares of resamples, not probabilities that something is true.')
-    tables = [('Share of resamples with RRC ≥ 0.8', _html(boot.p_at_least(0.8), 2)), ('The concepts at t = 0.8, and the share of resamples in which each exists', _plain_html(_evidence(study, 'concepts'))),
-              ('What kind of order the autoencoders are in, by threshold', _plain_html(_evidence(study, 'orders'))), ('Does their reach follow accuracy or size? Kendall’s τ with its interval', _plain_html(_evidence(study, 'follows')))]
-    if (study.path/'seeds').is_dir(): tables.append(('RRC over seeds, and its interval over images', _plain_html(study.seed_spread())))
-    if study.control_names: tables.append(('Controls: what every classifier gains over A_S by its own autoencoder, by more training on pixels (M), and by a classifier with random weights (N)', _html(study.gains())))
-    pictures = [pic('the planted groups: adjusted Rand index over thresholds', 'recovery.png')] if study.config.data=='cues' else []
-    return 'How sure is it?', text, pictures, tables
+    return [_table(study.accuracy, f'Top-1 accuracy, with the interval that holds {boot.level:.0%} of the resamples', 'accuracy', 'images', painters=True, intervals=boot.accuracy, heat=True),
+            _table(study.crosseval.accuracy(5), 'Top-5 accuracy', 'accuracy_top5', 'images', painters=True, heat=True)]
 
-# %% ../nbs/15_report.ipynb #c4797523
-def _pictures_section(study, pic):
-    panels = sorted((study.path/'figures'/'panels').glob('panel_*.png'))
-    border = [pic('the pixels that can reach the logits of LeNet-5, and how far A_S and A_L are from the originals, pixel by pixel', 'border.png')] if (study.path/'figures'/'border.png').is_file() else []
-    text = f'The first {len(panels)} images of a seeded shuffle of the validation images, none chosen. Below each reconstruction its difference to the original in CIE LAB.'
-    border += [pic('artefacts: checkerboard, colour shift, error near the border', 'artefacts.png'), pic('normalised mutual information with the original (intra) and with other images (inter)', 'information.png')]
-    return 'Reconstructions', text, border + [(p.stem.replace('_', ' '), _picture(p)) for p in panels], [('As pictures: PSNR in dB and SSIM, beside the accuracies', _html(study.quality)), *((name, _html(pd.read_csv(study.path/f'{name}.csv', index_col=0))) for name in ('artefacts', 'information'))]
+def _rrc_table(study):
+    boot = study.bootstrap()
+    return _table(study.rrc(), f'RRC, with the interval that holds {boot.level:.0%} of the resamples', 'rrc', 'autoencoder', painters=True, intervals=boot.rrc, heat=True)
 
-def _sections(study):
-    "Heading, text, figures and tables of each part of the report."
-    pic = lambda caption, name: (caption, _picture(study.path/'figures'/name))
-    parts = [_accuracy_section, _rrc_section, _lattice_section, _evidence_section, _pictures_section]
-    return [part(study, pic) for part in parts + [_table1_section]*study.config.table1]
+def _evidence(study, name): return pd.read_csv(study.path/'evidence'/f'{name}.csv', index_col=0)
 
-# %% ../nbs/15_report.ipynb #1f776d37
+# %% ../nbs/15_report.ipynb #a15b0021
+def _evidence_tables(study):
+    "How sure: shares of resamples, orders, and where there are such, seeds and controls."
+    boot,table = study.bootstrap(),study.rrc()
+    yield _table(boot.p_at_least(0.8), 'Share of resamples with RRC ≥ 0.8', 'p_at_least', 'autoencoder', 2, painters=True, heat=True)
+    yield _table(concept_shares(boot, formal_context(table, 0.8), 0.8).set_index('extent'), 'The concepts at t = 0.8, and the share of resamples in which each exists', 'concepts', 'autoencoders', 2)
+    yield _table(_evidence(study, 'orders'), 'What kind of order the autoencoders are in, by threshold: shares of resamples', 'orders', 't', 2)
+    yield _table(_evidence(study, 'follows'), 'Does their reach follow accuracy or size? Kendall’s τ with its interval', 'follows', 'of classifiers', 2)
+    if study.control_names: yield _table(study.gains(), 'Controls: what every classifier gains over A_S by its own autoencoder, by more training on pixels (M), and by a classifier with random weights (N)', 'gains', 'classifier')
+    if (study.path/'seeds').is_dir(): yield _table(study.seed_spread().set_index('row'), 'RRC over seeds, and its interval over images', 'seeds', 'autoencoder', 2, painters=True)
+
+def _detail_tables(study):
+    "Long tables, folded away."
+    for name,caption,corner in (('paired', 'McNemar’s exact test of any two rows, Holm-corrected', 'classifier'), ('agreement', 'How often two classifiers say the same, and Cohen’s κ', 'images'), ('per_class', 'Accuracy by class', 'images')):
+        yield _table(_evidence(study, name), caption, name, corner, painters=corner=='images')
+
+# %% ../nbs/15_report.ipynb #a15b0025
+def _typical(low, high):
+    "A short number t with `low` < t ≤ `high`."
+    if low<0.8<=high: return 0.8
+    middle = low+0.05 if math.isinf(high) else (max(low, 0)+high)/2
+    return next((t for d in range(1, 7) if low<(t := round(middle, d))<=high), high)
+
+def _concept(concept, table, share):
+    "What the page says of a concept."
+    cells = table.loc[[o[2:] for o in concept.extent], list(concept.intent)].stack()
+    least = f'{cells.min():.3f} (A_{cells.idxmin()[0]} read by {cells.idxmin()[1]})' if len(cells) else '–'
+    return dict(extent=', '.join(concept.extent) or 'no autoencoder', intent=', '.join(concept.intent) or 'no classifier', least=least, share=f'{_share(share)} of the resamples')
+
+# %% ../nbs/15_report.ipynb #a15b0027
+_MOST_CONCEPTS = 70   # in a diagram that one can still read
+
+def _step(table, boot, row):
+    "A step of the slider: a lattice."
+    t = _typical(row.from_t, row.to_t)
+    context = formal_context(table, t)
+    drawn = row.concepts<=_MOST_CONCEPTS
+    shares = concept_shares(boot, context, t) if drawn else pd.DataFrame(dict(share=[]))
+    return dict(t=t, where=_between(row.from_t, row.to_t), count=row.concepts, chain=bool(row.chain), line=row.lattice, svg=Markup(lattice_svg(context, shares)) if drawn else '',
+                concepts=[_concept(c, table, share) for c,share in zip(context.lattice, shares.share)])
+
+def _steps(study):
+    "Every lattice of the study, and which one is that of t = 0.8."
+    table,boot = study.rrc(),study.bootstrap()
+    rows = list(lattices(table).itertuples())
+    return [_step(table, boot, row) for row in rows],next(k for k,row in enumerate(rows) if row.from_t<0.8<=row.to_t)
+
+# %% ../nbs/15_report.ipynb #a15b0031
+_MOST_BARS = 24
+
+def _bar(life, top):
+    "A concept's life as a bar on an axis from 0 to `top`; what never ends has a very high end."
+    low,high = (min(max(v, 0), top) for v in (life.from_t, life.to_t))
+    return dict(extent=' '.join(life.extent) or 'nobody', intent=' '.join(life.intent) or 'nobody', low=max(life.from_t, -9), high=min(life.to_t, 999),
+                left=f'{100*low/top:.2f}', width=f'{100*(high-low)/top:.2f}', where=_between(life.from_t, life.to_t))
+
+def _barcode(table):
+    "The longest-lived concepts as bars, and their axis."
+    lives,top = persistence(table),max(1.05, table.to_numpy().max()+0.05)
+    longest = (lives.to_t.clip(upper=top)-lives.from_t.clip(lower=0)).nlargest(_MOST_BARS).index
+    step = 0.25 if top<1.6 else 1
+    return dict(top=top, ticks=[k*step for k in range(int(top/step)+1)], hidden=len(lives)-len(longest), bars=[_bar(o, top) for o in lives.loc[sorted(longest)].itertuples()])
+
+# %% ../nbs/15_report.ipynb #a15b0033
+_lattice_html = '''
+<div class="step"><label for="t">Threshold</label><input type="range" id="t" min="0" max="{{ steps|length-1 }}" value="{{ now }}" step="1" aria-describedby="t-help">
+<output id="t-says" for="t" aria-live="polite">{{ steps[now].where }}</output></div>
+<p class="note js-only" id="t-help">Every step is the next lattice; arrow keys move it too. Point at a node, tap it or tab to it.</p>
+<div class="look"><div id="lattices">{% for s in steps %}<figure class="lattice{{ ' now' if loop.index0==now }}" data-step="{{ loop.index0 }}">
+<div class="wide" role="region" tabindex="0" aria-label="Lattice for {{ s.where }}">{% if s.svg %}{{ s.svg }}{% else %}<p>{{ s.count }} concepts, too many to draw.</p>{% endif %}</div>
+<figcaption><b>{{ s.where }}</b>: {{ s.line|indexed }}</figcaption></figure>{% endfor %}</div>
+<dl id="concept" aria-live="polite"><dt>Autoencoders</dt><dd data-of="extent">point at a node</dd><dt>serve the classifiers</dt><dd data-of="intent">–</dd><dt>smallest RRC within</dt><dd data-of="least">–</dd><dt>this very concept is found in</dt><dd data-of="share">–</dd></dl></div>
+<p class="legend">Above a node: classifiers. Below it: autoencoders. An autoencoder serves the classifiers at its own node and at every node that lines lead up to from there. The fuller a node, the more resamples have this concept: <span class="shades"><i style="--full:0%"></i> 0% <i style="--full:50%"></i> 50% <i style="--full:100%"></i> 100%</span></p>
+'''
+_barcode_html = '''
+<figure id="barcode" style="--t:{{ '%.2f'|format(100*steps[now].t/barcode.top) }}%" data-top="{{ barcode.top }}"><figcaption>The life of the concepts, from threshold to threshold. The line is the slider’s threshold; the concepts that are alive there stand out.{% if barcode.hidden %} {{ barcode.hidden }} shorter lives are left out here; the table has them.{% endif %}</figcaption>
+{% for b in barcode.bars %}<div class="life{{ ' alive' if b.low<steps[now].t<=b.high }}" data-low="{{ b.low }}" data-high="{{ b.high }}"><span class="who">{{ b.extent|indexed }} → {{ b.intent }}</span><span class="track"><span class="bar" style="left:{{ b.left }}%;width:{{ b.width }}%"></span></span><span class="when">{{ b.where }}</span></div>{% endfor %}
+<div class="life axis" aria-hidden="true"><span class="who">threshold t</span><span class="track">{% for v in barcode.ticks %}<span style="left:{{ 100*v/barcode.top }}%">{{ v }}</span>{% endfor %}</span><span class="when"></span></div></figure>
+'''
+
+# %% ../nbs/15_report.ipynb #a15b0036
+_PALETTE = ['#0072b2', '#d55e00', '#009e73', '#b2559a', '#b07d00', '#3d8fc4', '#7a6a5a', '#8a63d2']
+_DASHES = ['solid', 'dash', 'dot', 'dashdot', 'longdash', 'longdashdot']
+
+def _line(x, y, name, k):
+    "A curve: the k-th of its picture."
+    return dict(type='scatter', mode='lines+markers', name=name, x=[int(v) for v in x], y=[None if not math.isfinite(v) else round(float(v), 5) for v in y], connectgaps=True,
+                line=dict(color=_PALETTE[k%len(_PALETTE)], dash=_DASHES[k%len(_DASHES)], width=2), marker=dict(size=6), hovertemplate='epoch %{x}: %{y:.3f}')
+
+def _plot(lines, y): return dict(data=lines, layout=dict(yaxis=dict(title=dict(text=y), rangemode='tozero'), xaxis=dict(title=dict(text='epoch of fine-tuning'), dtick=max(1, -(-len(lines[0]['x'])//10)))))
+
+def _plots(study):
+    "Caption and curves of each picture: own accuracy, then the RRC of every autoencoder."
+    names,epochs = list(study.config.classifiers),study.rrc_epochs()
+    own = [_line((h := study.history(f'A_{n}')).epoch, h.accuracy, f'A<sub>{n}</sub>', k) for k,n in enumerate(names)]
+    def of(i): return [_line(o.epoch, o.rrc, j, k) for k,j in enumerate(names) for o in [epochs[(epochs['row']==i) & (epochs['column']==j)]]]
+    return [('accuracy of every classifier on its own autoencoder', _plot(own, 'accuracy')), *((f'RRC of A_{i} for every classifier', _plot(of(i), 'RRC')) for i in names)]
+
+# %% ../nbs/15_report.ipynb #a15b0040
+_MOST_SHEETS = 7_000_000   # bytes of all sheets
+
+def _sheet(images, limits):
+    "Original and reconstructions (1×3×H×W each) as one PNG: four rows, a column each."
+    lab = [lab_difference(images[0], o)[0] for o in images]
+    rows = [[_photo(o)[0] for o in images], *([_coloured(d[k], limits[k], k) for d in lab] for k in range(3))]
+    return base64.b64encode(_png(np.concatenate([np.concatenate(o, 1) for o in rows]))).decode()
+
+def _sheets(images, made, limits):
+    "The sheets of as many images as fit."
+    sheets = []
+    for k in range(len(images)):
+        sheets.append(_sheet([images[k:k+1], *(o[k:k+1] for o in made.values())], limits))
+        if sum(map(len, sheets))*(1+1/len(sheets))>_MOST_SHEETS: break
+    return sheets
+
+# %% ../nbs/15_report.ipynb #a15b0042
+def _readings(study, k):
+    "For the image `k` and each row of images what every classifier says, and whether that is right; and what would be right."
+    cross,names = study.crosseval,list(study.config.classifiers)
+    vocab = [[str(v) for v in study.vocab(n)] for n in names]
+    says = [[(vocab[j][cross.predictions[i, j, k]], bool(cross.hits[i, j, k])) for j in range(len(names))] for i in range(len(cross.rows))]
+    label = np.atleast_1d(cross.labels[k])
+    return dict(zip(cross.rows, says)),list(dict.fromkeys(vocab[j][label[study.targets[n] if study.targets else 0]] for j,n in enumerate(names)))
+
+def _shots(study):
+    "The images with everything that the page shows of them; None where the study's images are no longer there."
+    try:
+        if len(study.images.valid_ds)!=len(study.crosseval.labels): return None
+        images,made = study.reconstructions(study.config.panels)
+    except (BadInput, OSError): return None
+    if study.config.size>100: made = {k: o for k,o in made.items() if k not in study.control_names}   # room for more images
+    limits,columns = lab_limits(images, made),['original', *made]
+    chosen = shuffled(len(study.images.valid_ds), study.config.panels, study.config.seed)
+    shots = [dict(sheet=o, truth=', '.join(truth), says=[says[c] for c in columns]) for k,o in zip(chosen, _sheets(images, made, limits)) for says,truth in [_readings(study, k)]]
+    scales = [dict(name=name, more=more, less=less, limit=f'{limit:g}', colours=colours) for (name,more,less,colours),limit in zip(_CHANNELS, limits)]
+    return dict(columns=columns, width=images.shape[3], height=images.shape[2], shots=shots, scales=scales, wanted=len(images))
+
+# %% ../nbs/15_report.ipynb #a15b0045
+_images_html = '''
+{% if images %}{% set s = images %}
+<p>{{ s.shots|length }} images of a seeded shuffle of the validation images, none chosen{% if s.shots|length<s.wanted %} ({{ s.wanted }} are in the folder of the study; these fit into one file){% endif %}. The differences are those to the original in CIE LAB, on one scale for all images.</p>
+<div class="js-only" id="browser">
+<fieldset id="pick-image"><legend>Image</legend>{% for o in s.shots %}<label><input type="radio" name="image" value="{{ loop.index0 }}"{{ ' checked' if loop.first }}><canvas role="img" aria-label="image {{ loop.index }}: {{ o.truth }}"></canvas></label>{% endfor %}</fieldset>
+<fieldset id="pick-auto"><legend>Autoencoder</legend>{% for c in s.columns[1:] %}<label><input type="radio" name="auto" value="{{ loop.index }}"{{ ' checked' if loop.first }}><span>{{ m.painter(c) }}</span></label>{% endfor %}</fieldset>
+<p id="shown" aria-live="polite"></p>
+<div class="views"><figure><canvas id="view-original" role="img"></canvas><figcaption>original</figcaption></figure><figure><canvas id="view-made" role="img"></canvas><figcaption id="made-name"></figcaption></figure>
+{% for c in s.scales %}<figure><canvas id="view-{{ loop.index }}" role="img"></canvas><figcaption>{{ c.name }}<span class="scale"><i style="background:linear-gradient(90deg,{{ c.colours|join(',') }})"></i>−{{ c.limit }} {{ c.less }} <span>+{{ c.limit }} {{ c.more }}</span></span></figcaption></figure>{% endfor %}</div>
+<div class="pair"><figure class="swipe"><div class="stage"><canvas id="swipe-made" role="img"></canvas><canvas id="swipe-original" role="img"></canvas><span class="edge"></span></div>
+<label>original <input type="range" id="swipe" min="0" max="100" value="50" aria-label="how much of the original is shown, in percent"> <span id="swipe-name"></span></label></figure>
+<div class="wide" role="region" tabindex="0" aria-label="What the classifiers say"><table id="says"><thead><tr><th scope="col">classifier</th><th scope="col">on the original</th><th scope="col">on the reconstruction</th></tr></thead><tbody></tbody></table></div></div></div>
+<div id="sheets"><p class="note">Columns: {{ s.columns|join(', ') }}. Rows: images, ΔL, ΔA, ΔB.</p>{% for o in s.shots %}<figure><img class="sheet" src="data:image/png;base64,{{ o.sheet }}" alt="image {{ loop.index }}: {{ o.truth }}"><figcaption>{{ loop.index }}: {{ o.truth }}</figcaption></figure>{% endfor %}</div>
+{% else %}<p>The images of this study are no longer where they were; these are the pictures that were drawn then.</p>{% for p in panels %}{{ m.picture(p) }}{% endfor %}{% endif %}
+'''
+
+# %% ../nbs/15_report.ipynb #a15b0048
+_intro_html = '''
+<header><h1>What {{ 'does' if names|length==1 else 'do' }} {% for n in names %}<span class="name">{{ n }}{{ ',' if not loop.last }}</span> {% endfor %}like to see?</h1>
+<p>A classifier uses only a part of what is in a picture. To see which part, pictures are painted anew by an autoencoder. First it learns to copy them, pixel by pixel, without labels: this is A<sub>S</sub>. Then, for every classifier <i>i</i>, the half of it that paints is trained on until the classifier, which itself stays as it is, recognises the paintings as well as it can: this is A<sub><i>i</i></sub>. What A<sub><i>i</i></sub> keeps is what <i>i</i> likes to see.</p>
+<p>Then everybody looks at everybody’s paintings. If <i>j</i> still recognises what A<sub><i>i</i></sub> has painted, the signal of <i>i</i> is enough for <i>j</i>. How much is left of the accuracy that could be expected is the <b>RRC</b>, relative reconstruction capacity: 1 is all of it. Who serves whom, that is RRC ≥ t, is drawn as a <b>lattice</b>. The method is that of “What do Deep Networks Like to See?” (CVPR 2018).</p></header>
+{% if config.quick %}<p class="warning">This is a quick run: few images and one epoch each. It shows the way, its numbers mean nothing.</p>{% endif %}
+<section id="answer"><h2>The answer</h2>{% for sentence in answer %}<p class="answer">{{ sentence|indexed }}</p>{% endfor %}{% if planted %}<p class="answer">Groups are planted in these images. {{ planted }}.</p>{% endif %}
+<p class="note">Intervals and percentages are shares of resamples of the validation images, not probabilities that something is true.{% if warning %} <b>There are {{ warning }}.</b>{% endif %}</p></section>
+<section id="asked"><h2>What was asked</h2><dl class="facts">{% for key, value in asked.items() %}<dt>{{ key }}</dt><dd>{{ value|indexed }}</dd>{% endfor %}</dl></section>
+'''
+
+# %% ../nbs/15_report.ipynb #a15b0049
+_page_html = '''{% import 'macros' as m %}<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1"><meta name="color-scheme" content="light dark">
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data: blob:; style-src 'unsafe-inline'; script-src 'unsafe-inline'">
+<title>{{ title }}</title><style>{{ css }}</style><script>document.documentElement.classList.add('js')</script></head><body><main>
+{% include 'intro' %}
+<nav aria-label="Sections">{% for id, name in (('accuracy', 'Accuracy'), ('rrc', 'RRC'), ('lattice', 'Lattice'), ('sure', 'How sure?'), ('curves', 'Fine-tuning'), ('images', 'Images'), ('marks', 'Artefacts and information'), ('from', 'Where this comes from')) %}<a href="#{{ id }}">{{ name }}</a> {% endfor %}</nav>
+<section id="accuracy"><h2>Accuracy</h2><p>The classifiers in the columns look at the images in the rows: the originals, what A<sub>S</sub> made of them, and what every A<sub><i>i</i></sub> did. All {{ '{:,}'.format(n) }} validation images count.{% if controls %} A<sub>M</sub> and A<sub>N</sub> are controls: trained on with pixels only, and with classifiers that have learnt nothing.{% endif %} A click on a heading sorts.</p>{{ m.table(accuracy[0]) }}{{ m.folded(accuracy[1]) }}</section>
+<section id="rrc"><h2>RRC</h2><p>RRC(A<sub><i>i</i></sub>∘<i>j</i>) = acc(A<sub><i>i</i></sub>∘<i>j</i>) / min(acc(A<sub><i>i</i></sub>∘<i>i</i>), acc(A<sub><i>j</i></sub>∘<i>j</i>)): how much of what the weaker of the two can do is left when <i>j</i> looks at what <i>i</i> likes to see. A row says whom an autoencoder serves, a column by whom a classifier is served. Framed: at least <span id="framed">{{ steps[now].t }}</span>, the threshold of the slider below.</p>{{ m.table(rrc) }}</section>
+<section id="lattice"><h2>Lattice</h2><p>A node is a concept: a group of autoencoders with all the classifiers that each of them serves. If the nodes stand in one line, a chain, whoever serves more serves everybody that the others serve. Every threshold t has its lattice.</p>{% include 'lattice' %}{% include 'barcode' %}{{ m.folded(lattices) }}{{ m.folded(lives) }}</section>
+{% include 'rest' %}
+</main><script type="application/json" id="data">{{ data|tojson }}</script><script>{{ plotly }}</script><script>{{ js }}</script></body></html>'''
+
+# %% ../nbs/15_report.ipynb #a15b0050
+_rest_html = '''
+<section id="sure"><h2>How sure is it?</h2><p>{{ draws }}</p>{% for p in recovery %}{{ m.picture(p) }}{% endfor %}{% for t in evidence %}{{ m.table(t) }}{% endfor %}{% for t in details %}{{ m.folded(t) }}{% endfor %}</section>
+<section id="curves"><h2>Fine-tuning</h2><p>After every epoch each autoencoder is read by everybody, on the {{ watched }} validation images that training is watched by. Epoch 0 is A<sub>S</sub>. A click on a name hides its curve.</p>
+<div class="plots">{% for caption, _ in plots %}<figure><div class="plot" id="plot-{{ loop.index0 }}" role="img" aria-label="{{ caption }}; the numbers are in the table below"></div><figcaption>{{ caption|indexed }}</figcaption></figure>{% endfor %}</div>{{ m.folded(epochs) }}</section>
+<section id="images"><h2>Images</h2>{% include 'images' %}</section>
+<section id="marks"><h2>Artefacts and information</h2><p>As pictures, reconstructions have a likeness to the original (PSNR, SSIM), marks of how they were made, and a part of what was in the original: its normalised mutual information, with the original (intra) and with other images (inter).</p>{% for p in pictures %}{{ m.picture(p) }}{% endfor %}{% for t in marks %}{{ m.table(t) }}{% endfor %}</section>
+{% if table1 %}<section id="table1"><h2>What should be trained</h2><p>Table 1 of the supplement, on {{ watched }} of the validation images: the same epochs for each part.</p>{% for p in table1.pictures %}{{ m.picture(p) }}{% endfor %}{{ m.table(table1.table) }}</section>{% endif %}
+<section id="from"><h2>Where this comes from</h2>{% if command %}<p>The same study again:</p><pre tabindex="0" role="region" aria-label="Command">{{ command }}</pre>{% else %}<p>The same study again: <code>Study(read_config('study.toml'), folder).run()</code> with the study.toml below.</p>{% endif %}
+<dl class="facts">{% for key, value in provenance.items() %}<dt>{{ key }}</dt><dd>{{ value }}</dd>{% endfor %}</dl><details><summary>study.toml</summary><pre tabindex="0" role="region" aria-label="study.toml">{{ toml }}</pre></details></section>
+'''
+
+# %% ../nbs/15_report.ipynb #a15b0053
+_css = '''
+:root { color-scheme: light dark; --ink: light-dark(#1d2125, #e4e6e8); --soft: light-dark(#51585f, #a9b0b7); --paper: light-dark(#fff, #16181a); --rule: light-dark(#d5d9dd, #3c4146); --shade: light-dark(#f4f6f8, #1f2225);
+  --accent: light-dark(#0b5cad, #7db8f5); --heat: light-dark(#8fc1ea, #1d4f7c); --reader: light-dark(#08306b, #cfe4fa); --reader-box: light-dark(#deebf7, #173656); --painter: light-dark(#7f2704, #fddcc0); --painter-box: light-dark(#fee6ce, #5a2c10); }
+* { box-sizing: border-box; }
+body { font: 16px/1.55 system-ui, 'Segoe UI', 'DejaVu Sans', sans-serif; margin: 0; color: var(--ink); background: var(--paper); }
+main { max-width: 64rem; margin: 0 auto; padding: 1.5rem 1.2rem 4rem; }
+h1 { font-size: clamp(1.5rem, 4.5vw, 2.2rem); line-height: 1.2; margin: .5rem 0 1rem; overflow-wrap: anywhere; } .name { display: inline-block; max-width: 100%; } h2 { font-size: 1.35rem; margin: 2.8rem 0 .8rem; padding-bottom: .2rem; border-bottom: 1px solid var(--rule); }
+p { max-width: 46rem; } a { color: var(--accent); } figure { margin: 1.2rem 0; min-width: 0; } figcaption, .note, .legend { color: var(--soft); font-size: .92rem; }
+.answer { font-size: 1.12rem; overflow-wrap: anywhere; } .warning { background: light-dark(#fff3cd, #4a3c10); color: light-dark(#4d3a00, #ffe9a8); padding: .6rem 1rem; border-radius: 6px; }
+nav { display: flex; flex-wrap: wrap; gap: .3rem 1.2rem; margin: 1.5rem 0; } nav a { padding: .2rem 0; }
+.facts { display: grid; grid-template-columns: max-content minmax(0, 1fr); gap: .2rem 1.2rem; } dt { color: var(--soft); } dd { margin: 0; overflow-wrap: anywhere; }
+pre { overflow-x: auto; background: var(--shade); padding: .8rem; border-radius: 6px; font-size: .9rem; } summary { cursor: pointer; padding: .3rem 0; } code { overflow-wrap: anywhere; }
+:focus-visible { outline: 3px solid var(--accent); outline-offset: 2px; } input { accent-color: var(--accent); } html:not(.js) .js-only { display: none; }
+.picture img { max-width: 100%; border-radius: 4px; background: #fff; } @media screen and (prefers-color-scheme: dark) { .picture.chart img { filter: invert(.9) hue-rotate(180deg); background: none; } }
+'''
+
+# %% ../nbs/15_report.ipynb #a15b0054
+_css_tables = '''
+.wide { overflow-x: auto; } .table figcaption { margin-bottom: .3rem; } td.words { text-align: left; } td.long { min-width: 22rem; } tbody th { white-space: nowrap; } tbody th.words { white-space: normal; min-width: 11rem; } .unseen { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); } .csv { font-size: .85rem; margin-left: .4rem; white-space: nowrap; }
+table { border-collapse: collapse; font-variant-numeric: tabular-nums; } td, tbody th { padding: .3rem .75rem; text-align: right; vertical-align: top; } tbody th { text-align: left; font-weight: 600; }
+thead th { border-bottom: 2px solid var(--rule); padding: 0; text-align: right; vertical-align: bottom; } thead th:first-child { text-align: left; } #says thead th { padding: .3rem .75rem; }
+tbody tr { border-bottom: 1px solid var(--rule); } td small { display: block; font-size: .75rem; white-space: nowrap; }
+thead button { font: inherit; font-weight: 600; color: inherit; background: none; border: 0; padding: .35rem .75rem; min-height: 2rem; cursor: pointer; white-space: nowrap; } thead button:hover { background: var(--shade); }
+thead button::after { content: '↕'; opacity: .55; margin-left: .3em; font-size: .85em; } [aria-sort=ascending] button::after { content: '↑'; opacity: 1; } [aria-sort=descending] button::after { content: '↓'; opacity: 1; }
+.heat td[style] { background: color-mix(in srgb, var(--heat) calc(min(var(--v), 1) * 100%), var(--paper)); print-color-adjust: exact; } .heat td.served { box-shadow: inset 0 0 0 2px var(--ink); font-weight: 650; }
+sub { line-height: 0; font-size: .75em; white-space: nowrap; }
+'''
+
+# %% ../nbs/15_report.ipynb #a15b0055
+_css_lattice = '''
+.step { display: flex; flex-wrap: wrap; gap: .3rem 1rem; align-items: center; } .step input { flex: 1 1 16rem; min-width: 0; height: 2rem; } .step output { font-weight: 650; min-width: 11rem; font-variant-numeric: tabular-nums; }
+.look { display: flex; flex-wrap: wrap; gap: 1rem 2rem; align-items: flex-start; } #lattices { flex: 3 1 22rem; min-width: 0; min-height: var(--tallest, 0); } #concept { flex: 1 1 15rem; margin: 1.2rem 0; padding: .8rem 1rem; background: var(--shade); border-radius: 6px; min-height: 11rem; } #concept dd { margin-bottom: .4rem; }
+.js .lattice:not(.now) { display: none; } .lattice figcaption { overflow-wrap: anywhere; } .hasse { display: block; margin: 0 auto; max-width: none; zoom: 1.25; overflow: visible; }
+.hasse text.reader { fill: var(--reader); } .hasse rect.reader { fill: var(--reader-box); } .hasse text.painter { fill: var(--painter); } .hasse rect.painter { fill: var(--painter-box); }
+.hasse polyline { stroke: var(--soft); } .hasse .disc { fill: var(--paper); stroke: var(--ink); } .hasse .shade { fill: var(--ink); } .node { cursor: pointer; outline: none; }
+.node:hover .disc, .node:focus .disc, .node.on .disc { stroke: var(--accent); stroke-width: 4; } .node:focus-visible .reach { stroke: var(--accent); stroke-width: 2; } .hasse polyline.up { stroke: var(--accent); stroke-width: 3; }
+.shades { white-space: nowrap; } .shades i { display: inline-block; width: .8em; height: .8em; border-radius: 50%; background: color-mix(in srgb, var(--ink) var(--full), var(--paper)); border: 1px solid var(--ink); print-color-adjust: exact; margin: 0 .2em 0 .6em; }
+.life { display: grid; grid-template-columns: minmax(0, 20rem) minmax(0, 1fr) 9.5rem; gap: 0 .8rem; align-items: center; font-size: .85rem; color: var(--soft); padding: .08rem 0; } .life.alive { color: var(--ink); } .who { overflow-wrap: anywhere; text-align: right; line-height: 1.4; } .when { font-variant-numeric: tabular-nums; font-size: .8rem; }
+.track { position: relative; height: 1.15rem; background: var(--shade); display: block; } .track::after { content: ''; position: absolute; top: 0; bottom: 0; left: var(--t); width: 2px; margin-left: -1px; background: #e08214; print-color-adjust: exact; } .bar { position: absolute; top: .2rem; bottom: .2rem; background: light-dark(#9aa2aa, #6b737b); border-radius: 2px; print-color-adjust: exact; } .alive .bar { background: var(--ink); }
+.js .track { cursor: pointer; } .axis .track { background: none; cursor: default; } .axis .track::after { display: none; } .axis .track span { position: absolute; transform: translateX(-50%); }
+@media (max-width: 44rem) { .life { grid-template-columns: minmax(0, 1fr); padding: .25rem 0; } .who { text-align: left; } .axis .who { display: none; } }
+'''
+
+# %% ../nbs/15_report.ipynb #a15b0056
+_css_images = '''
+.plots { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(19rem, 100%), 1fr)); gap: 0 1.5rem; } .plot { height: 17rem; min-width: 0; } .plots figure:first-child { grid-column: 1 / -1; }
+fieldset { border: 0; padding: 0; margin: .8rem 0; display: flex; flex-wrap: wrap; gap: .35rem; min-width: 0; } legend { padding: 0 0 .2rem; color: var(--soft); font-size: .92rem; }
+fieldset label { position: relative; cursor: pointer; } fieldset input { position: absolute; opacity: 0; width: 100%; height: 100%; margin: 0; cursor: pointer; } fieldset canvas { display: block; width: 2.7rem; border-radius: 3px; } fieldset span { display: block; padding: .25rem .8rem; border: 1px solid var(--soft); border-radius: 1rem; }
+fieldset input:checked + canvas { outline: 3px solid var(--accent); } fieldset input:checked + span { background: var(--accent); border-color: var(--accent); color: var(--paper); } fieldset input:focus-visible + * { outline: 3px solid var(--ink); outline-offset: 3px; }
+#browser canvas { image-rendering: pixelated; } .views { display: grid; grid-template-columns: repeat(5, minmax(0, 1fr)); gap: .8rem; } .views figure { margin: 0; } .views canvas, .stage canvas { display: block; width: 100%; border: 1px solid var(--rule); }
+.scale { display: block; font-size: .8rem; } .scale i { display: block; height: .6rem; border: 1px solid var(--rule); } .scale span { float: right; }
+.pair { display: flex; flex-wrap: wrap; gap: 1rem 2.5rem; align-items: flex-start; } .swipe { flex: 0 1 22rem; } .pair .wide { min-width: 0; max-width: 100%; margin-top: 1.2rem; } .stage { position: relative; touch-action: pan-y; cursor: ew-resize; } #swipe-original { position: absolute; inset: 0; clip-path: inset(0 calc(100% - var(--cut, 50%)) 0 0); } .edge { position: absolute; top: 0; bottom: 0; left: var(--cut, 50%); width: 2px; background: #fff; box-shadow: 0 0 0 1px #000; }
+.swipe label { display: flex; gap: .6rem; align-items: center; } .swipe input { flex: 1; min-width: 0; height: 2rem; } #says td { text-align: left; } .right::before { content: '✓ '; } .wrong::before { content: '✗ '; } .wrong { color: var(--soft); }
+.sheet { image-rendering: pixelated; max-width: 100%; } .js #sheets { display: none; }
+@media (max-width: 44rem) { .views { grid-template-columns: repeat(2, minmax(0, 1fr)); } fieldset canvas { width: 2.4rem; } .scale span { float: none; display: block; } }
+'''
+
+# %% ../nbs/15_report.ipynb #a15b0057
+_css_print = '''
+@media print {
+  :root { color-scheme: light; } main { max-width: none; padding: 0; } body { font-size: 10pt; } .step, nav, .js-only, .js #browser, .csv, #concept, thead button::after { display: none !important; } #lattices { min-height: 0; }
+  .js .lattice { display: inline-block !important; width: 48%; vertical-align: top; margin: .4rem 0; } .wide { overflow: visible; } .hasse { zoom: 1; max-width: 100%; height: auto; max-height: 16rem; } .js #sheets { display: block; }
+  figure, tr, .life { break-inside: avoid; } h2 { break-after: avoid; } .table:has(tr:nth-child(30)) { break-inside: auto; } #sheets figure { display: inline-block; width: 48%; } #sheets img { width: 100%; } table { font-size: 8pt; } td, tbody th, thead button { padding: .15rem .4rem; } pre { white-space: pre-wrap; }
+}
+'''
+
+# %% ../nbs/15_report.ipynb #a15b0060
+_js = '''
+'use strict';
+const data = JSON.parse(document.getElementById('data').textContent);
+const one = (q, e = document) => e.querySelector(q), all = (q, e = document) => [...e.querySelectorAll(q)];
+const key = cell => cell.dataset.key === '' ? NaN : isNaN(cell.dataset.key) ? cell.dataset.key : +cell.dataset.key;
+const write = (e, text) => e.replaceChildren(...text.split(/(A_[^\\s,()]+)/).map(o => { if (!o.startsWith('A_')) return o; const span = document.createElement('span'), sub = document.createElement('sub'); sub.textContent = o.slice(2); span.append('A', sub); return span; }));
+const compare = (a, b) => typeof a === 'number' && typeof b === 'number' ? (isNaN(a) - isNaN(b)) || a - b || 0 : String(a).localeCompare(String(b), 'en', {numeric: true});
+for (const table of all('table.sortable')) {
+  const heads = all('thead th', table), body = table.tBodies[0];
+  heads.forEach((th, k) => one('button', th).addEventListener('click', () => {
+    const up = th.getAttribute('aria-sort') !== 'ascending';
+    heads.forEach(o => o.setAttribute('aria-sort', 'none'));
+    th.setAttribute('aria-sort', up ? 'ascending' : 'descending');
+    body.append(...[...body.rows].sort((a, b) => (up ? 1 : -1) * compare(key(a.cells[k]), key(b.cells[k]))));
+  }));
+}
+'''
+
+# %% ../nbs/15_report.ipynb #a15b0061
+_js_lattice = '''
+const slider = one('#t'), shapes = all('.lattice'), barcode = one('#barcode');
+function showStep(k) {
+  const step = data.steps[k];
+  shapes.forEach((o, i) => o.classList.toggle('now', i === k));
+  one('#t-says').textContent = step.where + ', ' + step.count + (step.count === 1 ? ' concept' : ' concepts') + (step.chain ? ', a chain' : ', not a chain');
+  slider.setAttribute('aria-valuetext', step.where);
+  barcode.style.setProperty('--t', 100 * step.t / barcode.dataset.top + '%');
+  all('.life[data-low]', barcode).forEach(o => o.classList.toggle('alive', +o.dataset.low < step.t && step.t <= +o.dataset.high));
+  one('#framed').textContent = step.t;
+  all('#table-rrc td').forEach(o => o.classList.toggle('served', +o.dataset.key >= step.t));
+  describe(null);
+}
+function describe(concept) {
+  for (const dd of all('#concept dd')) write(dd, concept ? concept[dd.dataset.of] : dd.dataset.of === 'extent' ? 'point at a node' : '–');
+}
+slider.addEventListener('input', () => showStep(+slider.value));
+all('.track', barcode).forEach(track => track.addEventListener('click', e => {
+  const box = track.getBoundingClientRect(), t = (e.clientX - box.left) / box.width * barcode.dataset.top;
+  slider.value = data.steps.findIndex(o => o.to === null || t <= o.to);
+  showStep(+slider.value);
+}));
+'''
+
+# %% ../nbs/15_report.ipynb #a15b0062
+_js_nodes = '''
+function above(svg, start) {
+  const lines = all('polyline', svg), up = new Set([start]);
+  for (let size = 0; size !== up.size;) { size = up.size; lines.forEach(o => up.has(o.dataset.from) && up.add(o.dataset.to)); }
+  lines.forEach(o => o.classList.toggle('up', up.has(o.dataset.from)));
+  all('.node', svg).forEach(o => o.classList.toggle('on', o.dataset.node === start));
+}
+for (const node of all('.node')) {
+  const step = data.steps[node.closest('.lattice').dataset.step];
+  const show = () => { describe(step.concepts[node.dataset.node]); above(node.ownerSVGElement, node.dataset.node); };
+  for (const event of ['pointerenter', 'focus', 'click']) node.addEventListener(event, show);
+}
+one('#lattices').style.setProperty('--tallest', Math.min(620, 110 + 1.25 * Math.max(0, ...all('.hasse').map(o => +o.getAttribute('height')))) + 'px');
+showStep(+slider.value);
+'''
+
+# %% ../nbs/15_report.ipynb #a15b0063
+_js_plots = '''
+const charts = all('.plot');
+function colours() {
+  const ink = getComputedStyle(document.body).color, soft = getComputedStyle(one('figcaption')).color, rule = getComputedStyle(one('h2')).borderBottomColor;
+  const axis = {color: ink, gridcolor: rule, linecolor: rule, zerolinecolor: rule};
+  return {ink, axis};
+}
+function draw() {
+  const {ink, axis} = colours();
+  charts.forEach((div, k) => {
+    const {data: curves, layout} = data.plots[k], own = k === 0;
+    Plotly.react(div, curves, {paper_bgcolor: 'rgba(0,0,0,0)', plot_bgcolor: 'rgba(0,0,0,0)', font: {color: ink, family: getComputedStyle(document.body).fontFamily, size: 12}, margin: {l: 52, r: 8, t: 8, b: 44}, hovermode: 'x unified',
+      legend: {orientation: 'h', y: 1.02, yanchor: 'bottom', x: 0}, hoverlabel: {bgcolor: getComputedStyle(document.body).backgroundColor, font: {color: ink}},
+      xaxis: {...layout.xaxis, ...axis}, yaxis: {...layout.yaxis, ...axis}}, {responsive: true, displayModeBar: false});
+  });
+}
+draw();
+matchMedia('(prefers-color-scheme: dark)').addEventListener('change', draw);
+const folded = all('details');
+addEventListener('beforeprint', () => { folded.forEach(o => { o.dataset.open = o.open; o.open = true; }); document.documentElement.style.colorScheme = 'light'; draw(); });
+addEventListener('afterprint', () => { folded.forEach(o => { o.open = o.dataset.open === 'true'; }); document.documentElement.style.colorScheme = ''; draw(); });
+'''
+
+# %% ../nbs/15_report.ipynb #a15b0064
+_js_images = '''
+if (data.images) {
+  const {width, height, columns, shots, names} = data.images, sheets = all('.sheet'), called = c => c === 'original' ? c : 'A_' + c;
+  const cut = (canvas, k, column, row) => {
+    canvas.width = width; canvas.height = height;
+    canvas.getContext('2d').drawImage(sheets[k], column * width, row * height, width, height, 0, 0, width, height);
+  };
+  const chosen = name => +one(`input[name=${name}]:checked`).value;
+  const paint = (id, k, column, row, label) => { const canvas = one('#' + id); cut(canvas, k, column, row); canvas.setAttribute('aria-label', label); };
+  const said = ([text, right]) => { const td = document.createElement('td'); td.textContent = text; td.className = right ? 'right' : 'wrong'; return td; };
+  const show = () => {
+    const k = chosen('image'), c = chosen('auto'), name = called(columns[c]), shot = shots[k];
+    write(one('#shown'), `Image ${k + 1}: ${shot.truth}, as ${name} paints it.`);
+    paint('view-original', k, 0, 0, 'original'); paint('view-made', k, c, 0, name); paint('swipe-original', k, 0, 0, 'original'); paint('swipe-made', k, c, 0, name);
+    for (const row of [1, 2, 3]) paint('view-' + row, k, c, row, 'difference ' + row + ' of ' + name);
+    for (const id of ['#made-name', '#swipe-name']) write(one(id), name);
+    one('#says tbody').replaceChildren(...names.map((n, j) => { const tr = document.createElement('tr'), th = document.createElement('th'); th.scope = 'row'; th.textContent = n; tr.append(th, said(shot.says[0][j]), said(shot.says[c][j])); return tr; }));
+  };
+  const swipe = one('#swipe'), stage = one('.stage'), move = v => { stage.style.setProperty('--cut', v + '%'); };
+  swipe.addEventListener('input', () => move(swipe.value));
+  for (const event of ['pointerdown', 'pointermove']) stage.addEventListener(event, e => { if (event === 'pointerdown' || e.buttons) { const box = stage.getBoundingClientRect(); swipe.value = 100 * (e.clientX - box.left) / box.width; move(swipe.value); } });
+  all('#browser fieldset').forEach(o => o.addEventListener('change', show));
+  Promise.all(sheets.map(o => o.decode())).then(() => { all('#pick-image canvas').forEach((canvas, k) => cut(canvas, k, 0, 0)); show(); });
+}
+'''
+
+# %% ../nbs/15_report.ipynb #a15b0066
+def _pic(study, name, caption, kind='chart'):
+    "A picture of the study, if it is there."
+    path = study.path/'figures'/f'{name}.png'
+    return [dict(caption=caption, data=base64.b64encode(path.read_bytes()).decode(), kind=kind)] if path.is_file() else []
+
+def _pictures(study):
+    return [*_pic(study, 'artefacts', 'artefacts: checkerboard, colour shift, error near the border'), *_pic(study, 'information', 'normalised mutual information with the original (intra) and with other images (inter)'),
+            *_pic(study, 'border', 'the pixels that can reach the logits of LeNet-5, and how far A_S and its own autoencoder are from the originals, pixel by pixel', '')]
+
+def _panels(study): return [p for o in sorted((study.path/'figures'/'panels').glob('panel_*.png')) for p in _pic(study, f'panels/{o.stem}', o.stem.replace('_', ' '), '')]
+
+def _marks(study):
+    "Quality, artefacts and information as tables."
+    captions = dict(quality='Likeness: PSNR in dB and SSIM, beside the accuracies', artefacts='Artefacts', information='Normalised mutual information')
+    return [_table(pd.read_csv(study.path/f'{name}.csv', index_col=0), caption, name, 'images', painters=True) for name,caption in captions.items()]
+
+def _table1(study):
+    if not study.config.table1: return None
+    pictures = [p for n in study.config.classifiers for p in (*_pic(study, f'table1_{n}', f'accuracy of {n} over the epochs'), *_pic(study, f'figure3_{n}', f'reconstructions of the pre-trained and of the random decoder, {n}', ''))]
+    return dict(pictures=pictures, table=_table(pd.read_csv(study.path/'table1.csv', index_col=0), 'Table 1', 'table1', 'classifier'))
+
+# %% ../nbs/15_report.ipynb #a15b0067
+def _lattice_parts(study):
+    "Slider, barcode and their tables."
+    table,(steps,now) = study.rrc(),_steps(study)
+    rows = pd.DataFrame([(o['where'], o['count'], o['chain'], o['line']) for o in steps], columns=['threshold', 'concepts', 'chain', 'lattice']).set_index('threshold')
+    lives = persistence(table).set_index('extent')
+    return dict(steps=steps, now=now, barcode=_barcode(table), lattices=_table(rows, 'Every lattice', 'lattices', 'threshold'), lives=_table(lives, 'The life of every concept: from_t < t ≤ to_t', 'persistence', 'autoencoders'))
+
+def _sure_parts(study):
+    boot = study.bootstrap()
+    draws = f'{len(boot.samples):,} times the {boot.groups:,} independent groups of images were drawn again, with replacement, and everything was computed from each draw. At t = 0.8 the lattice is a chain in {_share(boot.p_chain(0.8))} of them.'
+    recovered = study.ledger.get('recovery', {}).get('result', '')
+    return dict(draws=draws, warning=boot.warning, answer=answer_sentences(study.rrc(), boot=boot), evidence=list(_evidence_tables(study)), details=list(_detail_tables(study)),
+                planted=recovered[:1].upper()+recovered[1:], recovery=_pic(study, 'recovery', 'the planted groups: adjusted Rand index over thresholds'))
+
+# %% ../nbs/15_report.ipynb #a15b0068
+def _data(parts, study):
+    "What the script reads."
+    highs = study.lattices().to_t
+    steps = [{k: o[k] for k in ('t', 'where', 'count', 'chain', 'concepts')} | dict(to=None if math.isinf(high) else high) for o,high in zip(parts['steps'], highs)]
+    images = parts['images'] and {k: parts['images'][k] for k in ('columns', 'width', 'height')} | dict(names=list(study.config.classifiers), shots=[{k: o[k] for k in ('truth', 'says')} for o in parts['images']['shots']])
+    return dict(steps=steps, plots=[plot for _,plot in parts['plots']], images=images)
+
+def _parts(study):
+    "Everything that the templates ask for."
+    images,c = _shots(study),study.config
+    n = len(study.crosseval.labels)
+    parts = dict(title=f'aeclf: {c.data}', names=list(c.classifiers), config=c, n=n, controls=study.control_names, watched=min(c.watch, n), asked=_asked(study), accuracy=_accuracy_tables(study), rrc=_rrc_table(study), plots=_plots(study),
+                 epochs=_table(study.rrc_epochs().set_index('row'), 'RRC and accuracy over the epochs', 'rrc_epochs', 'autoencoder', painters=True), images=images, panels=[] if images else _panels(study),
+                 pictures=_pictures(study), marks=_marks(study), table1=_table1(study), command=_command(c), provenance=study.provenance(), toml=(study.path/'study.toml').read_text(encoding='utf-8'))
+    parts |= _lattice_parts(study) | _sure_parts(study)
+    return parts | dict(data=_data(parts, study))
+
+# %% ../nbs/15_report.ipynb #a15b0070
+def _plotly():
+    "plotly.js, without a literal address."
+    from plotly.offline import get_plotlyjs
+    return get_plotlyjs().replace('://', r':\/\/')
+
 def write_report(study, # a finished `Study`
                 ) -> Path: # report.html in its folder
     "Write the report of `study`; `BadInput` if the study is not finished."
     if missing := [name for name,entry in study.progress() if not entry]:
         raise BadInput(f'{study.path}: not finished ({missing[0]} is to do); run it first')
-    page = jinja2.Environment(autoescape=True).from_string(_page)
-    text = page.render(title=f'aeclf: {study.config.data}', css=_css, names=list(study.config.classifiers), config=study.config,
-                       answer=answer_sentences(study.rrc()), sections=_sections(study), provenance=study.provenance())
+    pages = _environment(study.crosseval.rows, page=_page_html, intro=_intro_html, lattice=_lattice_html, barcode=_barcode_html, rest=_rest_html, images=_images_html)
+    inline = dict(css=_css+_css_tables+_css_lattice+_css_images+_css_print, js='\n'.join((_js, _js_lattice, _js_nodes, _js_plots, _js_images)), plotly=_plotly())
+    text = pages.get_template('page').render(**_parts(study), **{k: Markup(v) for k,v in inline.items()})
     with atomic(study.path/'report.html') as p: p.write_text(text, encoding='utf-8')
     return study.path/'report.html'
