@@ -6,11 +6,12 @@ Docs: https://aeclf.github.io/aeclf/data.html.md"""
 
 # %% auto #0
 __all__ = ['PHOTOS', 'FRAMINGS', 'SOURCES', 'photograph', 'split_photograph', 'RandomCrops', 'FixedCrops', 'dataloaders',
-           'photos', 'thinned', 'rgb', 'Pictures', 'train_tfm', 'valid_tfm', 'folder', 'cifar10', 'synsets', 'imagenet',
-           'Damaged', 'Unlabelled', 'write_shards', 'shards_size', 'Shards', 'unlabelled', 'load', 'images_digest']
+           'photos', 'thinned', 'rgb', 'unreadable', 'Pictures', 'train_tfm', 'valid_tfm', 'folder', 'cifar10',
+           'synsets', 'imagenet', 'Damaged', 'Unlabelled', 'write_shards', 'shards_size', 'Shards', 'unlabelled',
+           'load', 'images_digest']
 
 # %% ../nbs/02_data.ipynb #02baf292
-import hashlib,io,itertools,os,pickle,random,re,tarfile,tempfile,zlib
+import hashlib,io,itertools,os,pickle,random,re,struct,tarfile,tempfile,zlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 import numpy as np,torch
@@ -101,7 +102,22 @@ class FixedCrops(Dataset):
         return _unit(self.regions[label][:, y:y+self.size, x:x+self.size]), label
 
 # %% ../nbs/02_data.ipynb #8008637b
-def dataloaders(train,   # Dataset of (image, label) with a `vocab`
+def _class_names(ds):
+    "The names of the classes of any Dataset of (image, label); where it has none, the numbers."
+    if names := getattr(ds, 'vocab', None) or getattr(ds, 'classes', None): return list(names)
+    image,known = ds[0][0],getattr(ds, 'targets', getattr(ds, 'tensors', [None])[-1])
+    if why := _no_image(image): raise BadInput(f'{type(ds).__name__}: images should be RGB tensors 3×H×W, float32 in [0, 1]; the first is {why}')
+    labels = (ds[i][1] for i in range(len(ds))) if known is None else known
+    return [str(k) for k in range(max(map(int, labels))+1)]
+
+def _no_image(image):
+    "What `image` is, if it is no RGB tensor in [0, 1]; else None."
+    if not isinstance(image, torch.Tensor): return f'a {type(image).__name__}'
+    if image.ndim==3 and image.shape[0]==3 and image.dtype==torch.float32 and image.min()>=0 and image.max()<=1: return None
+    return f'{"×".join(map(str, image.shape))} {str(image.dtype).removeprefix("torch.")} in [{image.min():g}, {image.max():g}]'
+
+# %% ../nbs/02_data.ipynb #fc1b4369
+def dataloaders(train,   # Dataset of (image, label); its `vocab` or `classes` names the classes, else numbers do
                 valid,   # Dataset of (image, label); may have `groups` and `ids`, one entry per image
                 bs=32,   # images in a batch; the validation batches are four times as large
                 device='cpu', # where the batches go
@@ -111,7 +127,7 @@ def dataloaders(train,   # Dataset of (image, label) with a `vocab`
     small = len(train)<bs
     dls = DataLoaders(DataLoader(train, bs=min(bs, len(train)), shuffle=True, drop_last=not small, num_workers=num_workers),
                       DataLoader(valid, bs=4*bs, num_workers=num_workers), device=torch.device(device))
-    dls.vocab = train.vocab
+    dls.vocab = _class_names(train)
     return dls
 
 # %% ../nbs/02_data.ipynb #709853fc
@@ -150,37 +166,59 @@ def _two_or_more(path):
     if len(vocab)<2: raise BadInput(f'{path}: {len(vocab) or "no"} class{"" if vocab else "es"} of images; give a folder with at least two subfolders of images')
     return vocab
 
-def _items(path, vocab): return [(f, i) for i,name in enumerate(vocab) for f in _image_files(Path(path)/name)]
+def _items(path, vocab, without=()):
+    "(file, label) pairs of the class folders, those in `without` left out."
+    return [(f, i) for i,name in enumerate(vocab) for f in _image_files(Path(path)/name) if f not in without]
 
 # %% ../nbs/02_data.ipynb #752e1baf
-_CANNOT = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)   # what PIL raises for a file that is none
+_CANNOT = (OSError, ValueError, SyntaxError, TypeError, LookupError, EOFError, struct.error, Image.DecompressionBombError)   # what PIL raises for a file that is none
 
-def rgb(file,      # path, open file, or H×W×3 uint8 array
+def rgb(file,      # path, open file, PIL image, or H×W×3 uint8 array
         name=None, # how a message calls it; default: the path
        ) -> Image.Image: # upright, in RGB
-    "A picture as the camera meant it; `BadInput` names a file that is none."
+    "A picture as the camera meant it, on white where it is transparent; `BadInput` names a file that is none."
     if isinstance(file, np.ndarray): return Image.fromarray(file)
+    if isinstance(file, Image.Image): return _in_rgb(file)
     try:
-        with Image.open(file) as image: return ImageOps.exif_transpose(_eight_bits(image)).convert('RGB')
+        with Image.open(file) as image: return _in_rgb(image)
     except _CANNOT as e: raise BadInput(f'{name or file}: cannot be read as an image ({_why(e)}); mend or remove it') from e
 
+def _in_rgb(image):
+    image = _eight_bits(ImageOps.exif_transpose(image))
+    if not (image.mode in ('RGBA', 'LA', 'PA', 'RGBa', 'La') or 'transparency' in image.info): return image.convert('RGB')
+    over = image.convert('RGBA')
+    return Image.alpha_composite(Image.new('RGBA', over.size, 'white'), over).convert('RGB')
+
 def _eight_bits(image):
-    "A grey picture of 16 bits in 8, which PIL would clip."
-    return Image.fromarray(np.rint(np.asarray(image)/257).astype(np.uint8)) if image.mode.startswith('I') else image
+    "A grey picture of 16 bits, or of floats in [0, 1] or [0, 255], in 8."
+    if image.mode!='F' and not image.mode.startswith('I'): return image
+    values = np.asarray(image)
+    scale = 1/257 if image.mode.startswith('I') else 255 if values.max()<=1 else 1
+    return Image.fromarray(np.rint(np.nan_to_num(values*scale)).clip(0, 255).astype(np.uint8))
 
-def _why(error): return re.sub(r' ?<_?io\.[^>]*>', '', ' '.join(str(error).split()))[:80] or type(error).__name__   # without addresses, which change
+def _why(error):
+    "A few words on what went wrong, without addresses, which change."
+    text = ' '.join((getattr(error, 'strerror', None) or str(error)).split()).partition(': <')[0]
+    return re.sub(r' ?<_?io\.[^>]*>', '', text)[:80] or type(error).__name__
 
+# %% ../nbs/02_data.ipynb #76f03505
 def _unreadable(path):
     "Why `path` cannot be read as an image, or None; large JPEGs are decoded at a fraction of their size."
     try:
         with Image.open(path) as image:
             image.draft('RGB', (64, 64))
             image.load()
+            _in_rgb(image.crop((0, 0, 1, 1)))
     except _CANNOT as e: return _why(e)
 
-def _check_readable(files):
-    with ThreadPoolExecutor(os.cpu_count()) as pool: bad = [(f,why) for f,why in zip(files, pool.map(_unreadable, files)) if why]
-    if bad: raise BadInput(f'{min(bad)[0]}: cannot be read as an image ({len(bad)} such files in all); mend or remove it')
+def unreadable(files # paths
+              ) -> dict: # path to the reason, for those that cannot be read as images
+    "Look at every file, in parallel."
+    with ThreadPoolExecutor(os.cpu_count()) as pool: return {f: why for f,why in zip(files, pool.map(_unreadable, files)) if why}
+
+def _check_readable(bad):
+    if len(bad)==1: raise BadInput(f'{next(iter(bad))}: cannot be read as an image ({next(iter(bad.values()))}); mend or remove it, or leave it out with --skip-unreadable')
+    if bad: raise BadInput(f'{", ".join(map(str, sorted(bad)[:3]))}{" …" if len(bad)>3 else ""}: cannot be read as images, {len(bad)} files in all; mend or remove them, or leave them out with --skip-unreadable')
 
 # %% ../nbs/02_data.ipynb #dc9c383a
 class Pictures(Dataset):
@@ -231,23 +269,29 @@ def _pictures(train, valid, vocab, root, size, bs, framing, limit, device, num_w
     return dataloaders(*(Pictures(items, vocab, tfm(size, framing), o) for items,tfm,o in zip(parts, (train_tfm, valid_tfm), ids)), bs, device, num_workers)
 
 # %% ../nbs/02_data.ipynb #08119ce4
-def _split_folder(path, seed):
-    "Vocabulary, training and validation items of an image folder."
+def _split_folder(path, seed, without=()):
+    "Vocabulary, training and validation items of an image folder, the files `without` left out."
     held = [d for d in _VALID if (path/d).is_dir()]
     if (path/'train').is_dir() and held:
         vocab = _two_or_more(path/'train')
         if odd := sorted(set(_classes(path/held[0])) ^ set(vocab)):
             raise BadInput(f'{path}: class {odd[0]!r} is not in both train/ and {held[0]}/; give both the same class folders')
-        return vocab, _items(path/'train', vocab), _items(path/held[0], vocab)
+        return vocab, *(_all_classes(path/part, vocab, without) for part in ('train', held[0]))
     if (path/'train').is_dir(): raise BadInput(f'{path}: train/ has no neighbour to validate on; name it {", ".join(d+"/" for d in _VALID[:-1])} or {_VALID[-1]}/')
     vocab,rng = _two_or_more(path),np.random.default_rng(seed)
-    halves = [_held_out(_items(path, [name]), k, rng) for k,name in enumerate(vocab)]
+    halves = [_held_out(path/name, _items(path, [name], without), k, rng) for k,name in enumerate(vocab)]
     return vocab, [o for train,_ in halves for o in train], [o for _,valid in halves for o in valid]
 
-def _held_out(items, label, rng):
+def _all_classes(path, vocab, without):
+    "The items of every class; none may be empty."
+    items = _items(path, vocab, without)
+    if bare := sorted(set(range(len(vocab)))-{k for _,k in items}): raise BadInput(f'{path/vocab[bare[0]]}: no image that can be read; mend or remove this class')
+    return items
+
+def _held_out(path, items, label, rng):
     "A fifth of one class for validation, the rest for training."
     files = [f for f,_ in items]
-    if len(files)<2: raise BadInput(f'{files[0].parent}: only one image; a class needs at least two, one of them to validate on')
+    if len(files)<2: raise BadInput(f'{path}: {"only one image" if files else "no image that can be read"}; a class needs at least two, one of them to validate on')
     held = set(rng.permutation(len(files))[:max(1, len(files)//5)].tolist())
     return [(f, label) for k,f in enumerate(files) if k not in held], [(f, label) for k,f in enumerate(files) if k in held]
 
@@ -260,13 +304,18 @@ def folder(path,         # folder of class folders, or of train/ and valid/ (val
            limit=None,   # (training images, validation images) to take at most, evenly from all classes
            device='cpu', # where the batches go
            num_workers=2, # processes that read images
-          ) -> DataLoaders:
+           skip_unreadable=False, # leave out what cannot be read as an image, rather than stop
+          ) -> DataLoaders: # with `.skipped`, a mapping of paths that were left out to the reason
     "Loaders for a folder of images; `BadInput` when there are not two classes to tell apart or an image cannot be read."
     path = Path(path)
     if not path.is_dir(): raise BadInput(f'{path}: no such folder; give one with a subfolder of images per class')
     vocab,train,valid = _split_folder(path, seed)
-    _check_readable([f for f,_ in train+valid])
-    return _pictures(train, valid, vocab, path, size, bs, framing, limit, device, num_workers)
+    bad = unreadable([f for f,_ in train+valid])
+    if not skip_unreadable: _check_readable(bad)
+    if bad: vocab,train,valid = _split_folder(path, seed, bad)
+    dls = _pictures(train, valid, vocab, path, size, bs, framing, limit, device, num_workers)
+    dls.skipped = bad
+    return dls
 
 # %% ../nbs/02_data.ipynb #b111b736
 def _cifar10(path, train, download):
@@ -530,13 +579,15 @@ def load(source,         # one of `SOURCES`
          quick=False,    # few images, to see the way rather than the result
          framing='crop', # how images are cut from the pictures of a folder
          limit=None,     # (training images, validation images) to take at most; not for `photos`
+         skip_unreadable=False, # leave out what cannot be read in a folder, rather than stop
         ) -> DataLoaders:
     "The data set that `source` names."
     kind,_,path = source.partition(':')
     if framing not in FRAMINGS: raise unknown('framing', framing, FRAMINGS)
+    if skip_unreadable and kind!='folder': raise BadInput(f'--skip-unreadable: only for the pictures of folder:PATH, not for {source}; leave it away')
     limit = limit or ((320, 160) if quick else None)
     if kind=='photos' and not path: return photos(size, bs, device=device, **(dict(n_train=25, n_valid=16) if quick else {}))
-    if kind=='folder' and path: return folder(path, size, bs, seed, framing, limit, device)
+    if kind=='folder' and path: return folder(path, size, bs, seed, framing, limit, device, skip_unreadable=skip_unreadable)
     if kind=='cifar10' and path: return cifar10(path, size, bs, limit, device)
     if kind=='imagenet' and path: return imagenet(path, size, bs, limit, device)
     raise unknown('data set', source, [*SOURCES, 'cues'])

@@ -6,8 +6,8 @@ Docs: https://aeclf.github.io/aeclf/reconstruction.html.md"""
 
 # %% auto #0
 __all__ = ['shuffled', 'reconstruct', 'overview', 'save_figure', 'lab_difference', 'reconstruction_quality', 'lab_limits',
-           'panel', 'save_panels', 'plot_coverage', 'error_map', 'plot_border', 'checkerboard', 'colour_shift',
-           'border_profile', 'artefacts', 'plot_artefacts']
+           'panel', 'save_panels', 'first_classes', 'save_reconstruction', 'plot_coverage', 'error_map', 'plot_border',
+           'checkerboard', 'colour_shift', 'border_profile', 'artefacts', 'plot_artefacts']
 
 # %% ../nbs/11_reconstruction.ipynb #6f486cfd
 import struct,textwrap,zlib
@@ -217,6 +217,34 @@ def save_panels(folder,          # made if missing
         paths.append(Path(folder)/f'panel_{k:02d}.png')
         save_figure(panel(image, of(k), limits), paths[-1])
         if tell: tell((k+1)/len(originals))
+    return paths
+
+# %% ../nbs/11_reconstruction.ipynb #a01559de
+def first_classes(images,      # mapping of names to 3×H×W, in [0, 1] or not clamped
+                  classifiers, # mapping of names to modules, images to logits
+                  vocabs,      # mapping of the classifiers' names to the names of their classes
+                 ) -> pd.DataFrame: # row (the image), column (the classifier), class, probability
+    "What each classifier says of each image."
+    batch,said = torch.stack(list(images.values())),[]
+    with evaluating(*classifiers.values()):
+        for name,model in classifiers.items():
+            p,k = model(batch.to(next(model.parameters()).device)).softmax(1).max(1)
+            said += zip(images, [name]*len(images), [vocabs[name][i] for i in k.tolist()], p.tolist())
+    return pd.DataFrame(said, columns=['row', 'column', 'class', 'probability'])
+
+# %% ../nbs/11_reconstruction.ipynb #331ae937
+def save_reconstruction(folder,          # made if missing
+                        original,        # 3×H×W, RGB in [0, 1]
+                        reconstructions, # mapping of names to 3×H×W, not clamped
+                        said,            # DataFrame as `first_classes` returns it
+                       ) -> list:        # the paths of panel.png, said.csv and arrays.npz
+    "Write the panel of one picture, what was said of it, and the arrays; each file is whole or absent."
+    paths = [Path(folder)/o for o in ('panel.png', 'said.csv', 'arrays.npz')]
+    made = {f'A_{k}': np.asarray(o, np.float32) for k,o in reconstructions.items()}
+    lab = {f'lab_{k}': lab_difference(np.asarray(original)[None], o[None])[0].astype(np.float32) for k,o in made.items()}
+    save_figure(panel(original, reconstructions), paths[0])
+    with atomic(paths[1]) as p: said.to_csv(p, index=False)
+    with atomic(paths[2]) as p: np.savez_compressed(p, original=np.asarray(original, np.float32), **made, **lab)
     return paths
 
 # %% ../nbs/11_reconstruction.ipynb #15365254

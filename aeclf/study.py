@@ -26,14 +26,14 @@ from .classifiers import LETTERS,classifier,named_classifiers,split_weights
 from .composite import Composite
 from .cues import cues,perfect_range,plot_recovery,recovery
 from .crosseval import agreement,cross_evaluate,load_crosseval,per_class,save_crosseval
-from .data import Damaged,dataloaders,images_digest,load,thinned,unlabelled
+from .data import Damaged,dataloaders,images_digest,load,rgb,thinned,unlabelled,valid_tfm
 from .lattice import concept_shares,formal_context,lattice_line,lattices,order_follows,order_shares,persistence,plot_lattice,plot_lattices,plot_persistence
 from .information import information,plot_information
 from .lenet import LeNet5,input_coverage
-from .reconstruction import artefacts,error_map,overview,plot_artefacts,plot_border,reconstruct,reconstruction_quality,save_figure,save_panels,shuffled
+from .reconstruction import artefacts,error_map,first_classes,overview,plot_artefacts,plot_border,reconstruct,reconstruction_quality,save_figure,save_panels,shuffled
 from .rrc import autoencoder_label,bootstrap,paired_tests,plot_table,rrc,write_table
 from .segnet import SegNet,check_size,reinitialized
-from .store import BadInput,atomic,digest,load_weights,read_tensors,save_weights,unknown
+from .store import BadInput,atomic,digest,load_weights,read_tensors,save_weights,unknown,weights_meta
 from .training import OPTIMIZERS,ae_learner,classifier_learner,composite_learner,plot_histories,seeded
 
 # %% ../nbs/14_study.ipynb #86e74977
@@ -56,6 +56,7 @@ class Config:
     framing: str = 'crop'           # how images are cut from the pictures of a folder: `'crop'` or `'whole'`
     watch: int = 260                # validation images, at most, that are read after every epoch of training
     limit: tuple = ()               # (training images, validation images) to take at most; (): all
+    skip_unreadable: bool = False   # leave out the files of a folder that cannot be read as images; else they are an error
     decoder_start: str = 'S'        # where decoders begin: `'S'`, A_S's; `'random'`
     panels: int = 25                # reconstruction panels that are drawn
     table1: bool = False            # also train the four rows of Table 1 for every classifier
@@ -125,7 +126,7 @@ def images(self:Study):
     "The DataLoaders of the study, read once."
     if not hasattr(self, '_images'):
         c = self.config
-        with seeded(c.seed): self._images = self._planted() if c.data=='cues' else load(c.data, c.size, c.bs, self.device, c.seed, c.quick, c.framing, c.limit)
+        with seeded(c.seed): self._images = self._planted() if c.data=='cues' else load(c.data, c.size, c.bs, self.device, c.seed, c.quick, c.framing, c.limit, c.skip_unreadable)
     return self._images
 
 @patch
@@ -175,10 +176,15 @@ def initial(self:Study, name, trained=True): # a classifier's name; False leaves
     return classifier(full, len(self.vocab(name)), self.config.size, weights if trained else None)
 
 @patch
+def classes(self:Study, name): # a classifier's name
+    "The names of the classes of a trained classifier, as its file has them."
+    return weights_meta(self.path/_weights('classifiers', name)).get('classes') or self.vocab(name)   # older files have none
+
+@patch
 def classifier(self:Study, name): # a classifier's name
     "The classifier `name` as the study trained it, in evaluation mode."
     full,_ = split_weights(self.config.classifiers[name])
-    return self._ready(classifier(full, len(self.vocab(name)), self.config.size, self.path/'classifiers'/f'{name}.safetensors'))
+    return self._ready(classifier(full, len(self.classes(name)), self.config.size, self.path/'classifiers'/f'{name}.safetensors'))
 
 @patch
 def autoencoder(self:Study, name='S'): # `S`, a classifier's or a control's name
@@ -227,7 +233,8 @@ def _try(self:Study, name):
     "One reading of two images: does the classifier take this size, and answer with a logit per class?"
     model,c,k = self.initial(name),self.config,len(self.vocab(name))
     try: shape = tuple(model.eval()(torch.rand(2, 3, c.size, c.size)).shape)
-    except RuntimeError as e: raise BadInput(f'classifier {c.classifiers[name]!r} cannot read {c.size} pixels ({str(e).splitlines()[0][:90]}); choose a larger --size') from e
+    except BadInput as e: raise BadInput(f'classifier {c.classifiers[name]!r}: {e}') from e
+    except (RuntimeError, AssertionError, ValueError, IndexError) as e: raise BadInput(f'classifier {c.classifiers[name]!r} cannot read {c.size} pixels ({(str(e) or type(e).__name__).splitlines()[0][:90]}); choose a larger --size') from e
     if shape!=(2, k): raise BadInput(f'classifier {c.classifiers[name]!r} answers two images with {shape}; the data have {k} classes, so it should be (2, {k})')
 
 @patch
@@ -285,10 +292,10 @@ def _do(self:Study, stage, tell):
 def _weights(kind, name): return f'{kind}/{name}.safetensors'
 
 @patch
-def _keep(self:Study, model, kind, name, curve, history):
-    "Write the history of a training and the weights that it ended with."
+def _keep(self:Study, model, kind, name, curve, history, **meta):
+    "Write the history of a training and the weights that it ended with, `meta` beside them."
     write_table(history.set_index('epoch'), self.path/'history'/f'{curve}.csv')
-    save_weights(self.path/_weights(kind, name), model, name=name)
+    save_weights(self.path/_weights(kind, name), model, name=name, **meta)
 
 class TrainedInBF16(MixedPrecision):
     "bfloat16 where batches are trained on, float32 where they are validated on."
@@ -320,7 +327,7 @@ def _train_classifier(self:Study, name, tell):
     model,trained = self.initial(name),split_weights(self.config.classifiers[name])[1]
     if trained: history = classifier_learner(self.loaders(name), model).quietly().fit_poly(0, 0)
     else: history = self._fit(classifier_learner(self.loaders(name), model, opt_func=self._opt), 'classifiers', tell)
-    self._keep(model, 'classifiers', name, name, history)
+    self._keep(model, 'classifiers', name, name, history, classes=[str(o) for o in self.vocab(name)])
     return f'top-1 {history.accuracy.iloc[-1]:.2f}' + (f', as it came from {trained}' if trained else '')
 
 @patch
@@ -615,8 +622,8 @@ def _versions():
 
 @patch
 def _take_down(self:Study):
-    valid = self.images.valid_ds
-    record = dict(images=f'{len(self.images.train_ds)} in an epoch of training, {len(valid)} for validation in {len(set(getattr(valid, "groups", range(len(valid)))))} independent groups, {len(self.images.vocab)} classes',
+    valid,skipped = self.images.valid_ds,getattr(self.images, 'skipped', {})
+    record = dict(images=f'{len(self.images.train_ds)} in an epoch of training, {len(valid)} for validation in {len(set(getattr(valid, "groups", range(len(valid)))))} independent groups, {len(self.images.vocab)} classes' + (f'; {len(skipped)} files left out that cannot be read' if skipped else ''),
         digest=images_digest(valid), device=self.device, precision=f'{self.precision} in training, float32 in measuring', memory_format='channels-last', watched=f'curves: {min(self.config.watch, len(valid))} of the validation images at most', threads=torch.get_num_threads(), versions=_versions(),
         machine=f'Python {platform.python_version()}, {platform.system()} {platform.machine()}')
     with atomic(self.path/'provenance.json') as p: p.write_text(json.dumps(record, indent=1))
@@ -700,6 +707,18 @@ def progress(self:Study):
 def lattices(self:Study):
     "Every lattice of the study's RRC table."
     return lattices(self.rrc())
+
+# %% ../nbs/14_study.ipynb #6e899459
+@patch
+def reconstruct(self:Study, picture): # path, PIL image or H×W×3 uint8 array
+    "The picture at the study's size (3×H×W in [0, 1]), what every decoder makes of it (by name), and what each classifier says of each (DataFrame)."
+    made = [s for s in self.stages if s.name.split()[0] in ('classifier', 'autoencoder', 'decoder', 'control')]
+    if todo := [s.name for s in made if s.name not in self.ledger or not all((self.path/f).is_file() for f in s.leaves)]:
+        raise BadInput(f'{self.path}: not finished, {todo[0]} is to do; the command that began it goes on')
+    image = valid_tfm(self.config.size, 'whole')(rgb(picture))
+    decoded = {name: o[0] for name,o in reconstruct(self.autoencoder().encoder, self._decoders(), image[None]).items()}
+    names = list(self.config.classifiers)
+    return image,decoded,first_classes({'original': image, **decoded}, {n: self.classifier(n) for n in names}, {n: self.classes(n) for n in names})
 
 # %% ../nbs/14_study.ipynb #ca17e981
 @patch
@@ -859,6 +878,7 @@ def configure(data='photos',  # as `aeclf.data.load` takes it
               preset=None,    # one of `PRESETS`
               autoencoder='', # as `Config` takes it
               pretrain='',    # as `Config` takes it
+              skip_unreadable=False, # as `Config` takes it
              ) -> Config:
     "The configuration for a few words."
     preset = preset or ('cues' if data=='cues' else None)
@@ -870,7 +890,7 @@ def configure(data='photos',  # as `aeclf.data.load` takes it
     names = classifiers if classifiers is not None else ('L,A,V,I,R' if 'classifiers' not in values else ','.join(values['classifiers']) if scale=='full' and preset=='table1' else None)
     if names is not None: values['classifiers'] = named_classifiers(names, LETTERS[scale] | (values.get('classifiers', {}) if preset!='table1' else {}))
     if scale=='full': values = dict(widths=(64, 128, 256, 512, 512), convs=(2, 2, 3, 3, 3)) | values
-    c = Config(**(values | dict(data=data, size=size, seed=seed, quick=quick, autoencoder=autoencoder, pretrain=pretrain)))
+    c = Config(**(values | dict(data=data, size=size, seed=seed, quick=quick, autoencoder=autoencoder, pretrain=pretrain, skip_unreadable=skip_unreadable)))
     if quick: c.epochs,c.limit = dict.fromkeys(c.epochs, 1),()
     if epochs: c.epochs = _epochs(epochs)
     return c
