@@ -10,7 +10,7 @@ __all__ = ['KINDS', 'formal_context', 'lattice_text', 'is_chain', 'lattice_line'
            'concept_shares', 'order_kind', 'order_shares', 'kendall', 'order_follows']
 
 # %% ../nbs/10_lattice.ipynb #281443df
-import math,random
+import math,random,warnings
 from html import escape
 from itertools import combinations
 
@@ -485,7 +485,7 @@ def order_shares(boot,       # `Bootstrap`
 def kendall(a, b # arrays … × k, rankings along the last axis
            ):    # τ_b, …; NaN where one of the two does not rank
     "Kendall's τ, with Kendall's correction for ties."
-    a,b = (np.sign(o[...,:,None]-o[...,None,:]) for o in (np.asarray(a, float), np.asarray(b, float)))
+    with np.errstate(invalid='ignore'): a,b = (np.sign(o[...,:,None]-o[...,None,:]) for o in (np.asarray(a, float), np.asarray(b, float)))
     both,each = (a*b).sum((-2, -1)),np.sqrt((a**2).sum((-2, -1))*(b**2).sum((-2, -1)))
     return np.divide(both, each, out=np.full(np.shape(both), np.nan), where=each>0)
 
@@ -494,9 +494,11 @@ def order_follows(boot,       # `Bootstrap`
                  ) -> pd.DataFrame: # `what`, `low`, `mean`, `high`: Kendall's τ with the reach of the autoencoders
     "Does the reach of autoencoders follow the accuracy on originals, or the size, of their classifiers?"
     others = ~np.array([[i==j for j in boot.columns] for i in boot.rows])
-    reach = np.where(others, boot.samples, 0).sum(-1)/others.sum(-1)
+    reach = np.where(others, boot.samples, 0).sum(-1)/np.maximum(1, others.sum(-1))
     accuracy = np.stack([boot.accuracies['original', i] for i in boot.rows], -1)
     size = np.broadcast_to([parameters[i] for i in boot.rows], reach.shape)
     taus = {'accuracy on originals': kendall(reach, accuracy), 'number of parameters': kendall(reach, size)}
     tails = [(1-boot.level)/2, (1+boot.level)/2]
-    return pd.DataFrame([(k, *np.nanquantile(v, tails[:1]), np.nanmean(v), *np.nanquantile(v, tails[1:])) for k,v in taus.items()], columns=['what', 'low', 'mean', 'high'])
+    with warnings.catch_warnings(action='ignore', category=RuntimeWarning):   # NaN throughout where there is nothing to rank
+        rows = [(k, *np.nanquantile(v, tails[:1]), np.nanmean(v), *np.nanquantile(v, tails[1:])) for k,v in taus.items()]
+    return pd.DataFrame(rows, columns=['what', 'low', 'mean', 'high'])

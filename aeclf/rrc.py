@@ -207,8 +207,9 @@ def _ratios(acc, rows, columns):
 
 def _intervals(samples, rows, columns, level):
     "Tidy percentile intervals of n × rows × columns samples."
-    low,high = np.nanquantile(samples, [(1-level)/2, (1+level)/2], axis=0)
-    mean = np.nanmean(samples, axis=0)
+    with warnings.catch_warnings(action='ignore', category=RuntimeWarning):   # a cell that is NaN in every resample stays NaN
+        low,high = np.nanquantile(samples, [(1-level)/2, (1+level)/2], axis=0)
+        mean = np.nanmean(samples, axis=0)
     return pd.DataFrame([(i, j, low[a,b], mean[a,b], high[a,b]) for a,i in enumerate(rows) for b,j in enumerate(columns)], columns=['row', 'column', 'low', 'mean', 'high'])
 
 # %% ../nbs/09_rrc.ipynb #dc27af1f

@@ -1,17 +1,25 @@
 "What several test files share: the command line, and a folder of pictures."
-import subprocess,sys
+import contextlib,io,subprocess,sys,warnings
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
+from aeclf.cli import main
 from aeclf.data import photograph
 
 command = [str(Path(sys.executable).with_name('aeclf'))]
 
 
-def aeclf(cwd, *args, timeout=300):
-    return subprocess.run(command + [str(a) for a in args], cwd=cwd, capture_output=True, text=True, timeout=timeout)
+def aeclf(cwd, *args, process=False, timeout=300):
+    "The command in the folder `cwd`; in this process unless asked otherwise, since importing torch takes longer than most commands."
+    args = [str(a) for a in args]
+    if process: return subprocess.run(command+args, cwd=cwd, capture_output=True, text=True, timeout=timeout)
+    out,err,code = io.StringIO(),io.StringIO(),0
+    with contextlib.chdir(cwd), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), warnings.catch_warnings():
+        try: main(args)
+        except SystemExit as e: code = e.code or 0
+    return subprocess.CompletedProcess(args, code, out.getvalue(), err.getvalue())
 
 
 def one_line(result, *words):

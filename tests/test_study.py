@@ -17,7 +17,7 @@ def finished(pictures):
 
 
 def test_quick_run_of_the_default(tmp_path):
-    result = aeclf(tmp_path, 'run', '--quick')
+    result = aeclf(tmp_path, 'run', '--quick', process=True)
     assert result.returncode == 0, result.stderr
     study = tmp_path/'studies'/'photos'
     assert str(study.relative_to(tmp_path)) in result.stdout and 't = 0.8:' in result.stdout
