@@ -50,7 +50,7 @@ _HUES = np.stack([_CR, -_CB, -_CR, _CB])                             # pink, oli
 _CHANCES = dict(across=(0.04, 0.18), down=(0.04, 0.18), # from the middle of the image to the object's centre
                 radius=(0.16, 0.19),      # of the disc with the object's area
                 turn=(0, 2*np.pi),       # rotation of the object
-                light=(0.62, 0.72),      # its luminance
+                light=(0.55, 0.63),      # its luminance
                 colour=(0.13, 0.17),     # its saturation
                 period=(0.11, 0.16), phase=(0, 2*np.pi), contrast=(0.08, 0.14))   # of the grating
 
