@@ -197,9 +197,9 @@ def _eight_bits(image):
     return Image.fromarray(np.rint(np.nan_to_num(values*scale)).clip(0, 255).astype(np.uint8))
 
 def _why(error):
-    "A few words on what went wrong, without addresses, which change."
+    "A few words on what went wrong, without addresses, which change, and paths, which are said already."
     text = ' '.join((getattr(error, 'strerror', None) or str(error)).split()).partition(': <')[0]
-    return re.sub(r' ?<_?io\.[^>]*>', '', text)[:80] or type(error).__name__
+    return re.sub(r" ?(<_?io\.[^>]*>|'[^']*/[^']*')", '', text)[:80] or type(error).__name__
 
 # %% ../nbs/02_data.ipynb #76f03505
 def _unreadable(path):
