@@ -90,3 +90,21 @@ def test_mistakes(tmp_path, args, words):
     before = sorted(tmp_path.rglob('*'))
     one_line(aeclf(tmp_path, 'run', *args), *words)
     assert sorted(tmp_path.rglob('*')) == before
+
+
+def test_uneven_shards_are_read_whole_by_two_workers(tmp_path):
+    (tmp_path/'pictures').mkdir()
+    for k in range(101): Image.new('RGB', (20, 20), (k,)*3).save(tmp_path/'pictures'/f'{k}.png')
+    stream = unlabelled('shards:'+write_shards(tmp_path/'pictures', tmp_path/'shards', per=100), size=32, bs=4, num_workers=2)
+    for _ in range(2): assert sum(len(x) for x,_ in stream) == 100 == 4*len(stream)
+
+
+def test_shards_stopped_half_way_leave_nothing(numbered, tmp_path, monkeypatch):
+    import aeclf.data
+    whole = aeclf.data._add
+    def stopped(tar, name, file):
+        if file.name == '20.png': raise KeyboardInterrupt
+        whole(tar, name, file)
+    monkeypatch.setattr(aeclf.data, '_add', stopped)
+    with pytest.raises(KeyboardInterrupt): write_shards(numbered/'pictures', tmp_path/'shards', per=4)
+    assert list(tmp_path.iterdir()) == []
