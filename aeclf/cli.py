@@ -162,7 +162,7 @@ def reconstruct(
     from aeclf.study import Study
     finished = Study.open(study, device)
     image,made,said = finished.reconstruct(picture)
-    paths = save_reconstruction(out or finished.path/'reconstructions'/picture.stem, image, made, said)
+    paths = save_reconstruction(out or finished.path/'reconstructions'/picture.name, image, made, said)
     print(_said(said), '', *paths, sep='\n')
 
 # %% ../nbs/16_cli.ipynb #020311f3

@@ -47,12 +47,14 @@ _CB,_CR = np.array([(0, -0.344136, 1.772), (1.402, -0.714136, 0)])   # a step in
 _HUES = np.stack([_CR, -_CB, -_CR, _CB])                             # pink, olive, green, violet
 
 # %% ../nbs/13_cues.ipynb #b5f669a4
-_CHANCES = dict(across=(0.04, 0.18), down=(0.04, 0.18), # from the middle of the image to the object's centre
+_CHANCES = dict(across=(0.04, 0.16), down=(0.04, 0.16), # from the middle of the image to the object's centre
                 radius=(0.16, 0.19),      # of the disc with the object's area
                 turn=(0, 2*np.pi),       # rotation of the object
                 light=(0.55, 0.63),      # its luminance
-                colour=(0.13, 0.17),     # its saturation
-                period=(0.11, 0.16), phase=(0, 2*np.pi), contrast=(0.08, 0.14))   # of the grating
+                colour=(0.08, 0.11),     # its saturation
+                soft=(0.02, 0.06),       # width of its edge
+                period=(0.11, 0.16), phase=(0, 2*np.pi), contrast=(0.04, 0.07),   # of the grating
+                noise=(0.04, 0.16))      # standard deviation on each channel, of 1
 
 def _chances(n, rng):
     "For each image what its answers leave open, each n numbers."
@@ -71,7 +73,7 @@ def _object(labels, chances, size):
     x,y = x*cos+y*sin, y*cos-x*sin
     distance = np.empty_like(x)
     for k,outline in enumerate(_OUTLINES): distance[labels[:,1]==k] = outline(x[labels[:,1]==k], y[labels[:,1]==k])
-    return np.clip(0.5-distance*c['radius']*size, 0, 1)
+    return np.clip(0.5-distance*c['radius']/c['soft'], 0, 1)
 
 # %% ../nbs/13_cues.ipynb #b831df9d
 def _grating(labels, chances, size):
@@ -81,12 +83,12 @@ def _grating(labels, chances, size):
     along = np.sin(angle)*_pixels(size)[None,None] + np.cos(angle)*_pixels(size)[None,:,None]
     return 0.42+c['contrast']*np.sin(2*np.pi*along/c['period']+c['phase'])
 
-def _paint(labels, chances, size, noise, rng):
+def _paint(labels, chances, size, rng):
     "The images that belong to answers and chances, n×3×size×size, uint8."
     covered,back = _object(labels, chances, size)[:,None], _grating(labels, chances, size)[:,None]
     colour = chances['light'][:,None]+chances['colour'][:,None]*_HUES[labels[:,0]].astype(np.float32)
     images = back+covered*(colour[:,:,None,None]-back)
-    images += noise*rng.standard_normal(images.shape, dtype=np.float32)
+    images += chances['noise'][:,None,None,None]*rng.standard_normal(images.shape, dtype=np.float32)
     return (np.clip(images, 0, 1)*255+0.5).astype(np.uint8)
 
 # %% ../nbs/13_cues.ipynb #3186b26d
@@ -94,13 +96,12 @@ def draw_cues(n,               # images
               size=48,         # edge of an image, pixels
               seed=0,          # an integer, or several
               correlation=0.0, # share of the images in which the shape copies the hue, in [0, 1]
-              noise=0.04,      # standard deviation of the noise on each channel, of 1
              ): # images, uint8 tensor n×3×size×size; answers to `QUESTIONS`, int64 tensor n×4
     "Images of an object before a grating, and what there is to see in them."
     if not 0<=correlation<=1: raise BadInput(f'correlation = {correlation}: a share of the images is in [0, 1]; give one like 0.5')
     rng = np.random.default_rng(seed)
     labels,chances = _answers(n, rng, correlation),_chances(n, rng)
-    part = lambda k: (labels[k:k+500], {name: v[k:k+500] for name,v in chances.items()}, size, noise, rng)
+    part = lambda k: (labels[k:k+500], {name: v[k:k+500] for name,v in chances.items()}, size, rng)
     images = np.concatenate([_paint(*part(k)) for k in range(0, n, 500)])
     return torch.from_numpy(images),torch.from_numpy(labels)
 

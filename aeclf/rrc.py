@@ -131,9 +131,10 @@ def read_table(path, # CSV: first column autoencoders (`L` or `A_L`), first line
     return pd.DataFrame(values, pd.Index(rows, name=corner or None), columns)
 
 # %% ../nbs/09_rrc.ipynb #33b31ea7
-def autoencoder_label(name, # of an autoencoder, e.g. `L`
-                     ): # `A_L`; a single letter as mathematics
-    "How figures call the autoencoder of classifier `name`."
+def autoencoder_label(name, # of a row: `S`, a classifier's, or a control's
+                     ): # `A_L`; a single letter as mathematics; controls `M` and `N_L` as they are
+    "How figures call an autoencoder."
+    if name=='M' or name.startswith('N_'): return _plain(name)   # no classifier may be called so
     return rf'$A_{name}$' if re.fullmatch('[A-Za-z0-9]', name) else _plain(f'A_{name}')
 
 def _plain(text): return str(text).replace('$', r'\$')

@@ -85,15 +85,16 @@ def read_tensors(path, # `.safetensors`, or a pickle of torch such as `.pth`
 # %% ../nbs/01_store.ipynb #9a60f407
 def _misfit(ours, theirs):
     "What keeps the tensors `theirs` from filling the module's `ours`, in a few words, or None."
-    if missing := [k for k in ours if k not in theirs]: return f'{len(missing)} tensors are missing, first {missing[0]}'
-    if extra := [k for k in theirs if k not in ours]: return f'{len(extra)} tensors are not in the network, first {extra[0]}'
+    another = '; these are the weights of another network'
+    if missing := [k for k in ours if k not in theirs]: return f'{len(missing)} tensors are missing, first {missing[0]}{another}'
+    if extra := [k for k in theirs if k not in ours]: return f'{len(extra)} tensors are not in the network, first {extra[0]}{another}'
     odd = [k for k,v in ours.items() if v.shape!=theirs[k].shape]
-    if odd: return f'{odd[0]} is {tuple(theirs[odd[0]].shape)}, the network needs {tuple(ours[odd[0]].shape)}' + _classes(odd, ours, theirs)
+    if odd: return f'{odd[0]} is {tuple(theirs[odd[0]].shape)}, the network needs {tuple(ours[odd[0]].shape)}' + (_classes(odd, ours, theirs) or another)
 
 def _classes(odd, ours, theirs):
     "A hint where only the width of the logits differs."
     if any(ours[k].shape[1:]!=theirs[k].shape[1:] for k in odd): return ''
-    return f' (the file is for {len(theirs[odd[-1]])} classes, {len(ours[odd[-1]])} are wanted)'
+    return f': the file is for {(k := len(theirs[odd[-1]]))} classes, {len(ours[odd[-1]])} are wanted; use images of those {k} classes, or weights that were trained on these'
 
 def fill(module,  # filled in place
          tensors, # names to tensors; the same names and shapes as the module's
@@ -101,7 +102,7 @@ def fill(module,  # filled in place
         ):        # the module
     "Fill `module` with `tensors`; `BadInput` names the first one that does not fit."
     tensors = {k: v for k,v in module.state_dict().items() if k.endswith('num_batches_tracked')} | tensors
-    if why := _misfit(module.state_dict(), tensors): raise BadInput(f'{origin}: {why}; these are the weights of another network')
+    if why := _misfit(module.state_dict(), tensors): raise BadInput(f'{origin}: {why}')
     try: module.load_state_dict(tensors)
     except (RuntimeError, NotImplementedError) as e: raise BadInput(f'{origin}: its tensors cannot be copied ({" ".join(str(e).split())[:80]}); save plain dense ones') from e
     return module

@@ -10,11 +10,12 @@ __all__ = ['ROWS', 'THRESHOLDS', 'PRESETS', 'Config', 'read_config', 'write_conf
            'preset_settings', 'configure']
 
 # %% ../nbs/14_study.ipynb #f8afb92c
-import hashlib,json,platform,time,tomllib,warnings
+import copy,hashlib,json,platform,time,tomllib,warnings
 from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import asdict,dataclass,field,replace
 from functools import partial
+from html import escape
 from pathlib import Path
 import pandas as pd,tomli_w,torch
 from fastai.callback.core import Callback
@@ -22,7 +23,7 @@ from fastai.callback.fp16 import AMPMode,MixedPrecision
 from fastai.data.core import DataLoaders
 from fastcore.basics import patch
 from torch import nn
-from .classifiers import LETTERS,classifier,named_classifiers,split_weights
+from .classifiers import LETTERS,as_classifier,classifier,named_classifiers,split_weights
 from .composite import Composite
 from .cues import cues,perfect_range,plot_recovery,recovery
 from .crosseval import agreement,cross_evaluate,load_crosseval,per_class,save_crosseval
@@ -30,7 +31,7 @@ from .data import Damaged,dataloaders,images_digest,load,rgb,thinned,unlabelled,
 from .lattice import concept_shares,formal_context,lattice_line,lattices,order_follows,order_shares,persistence,plot_lattice,plot_lattices,plot_persistence
 from .information import information,plot_information
 from .lenet import LeNet5,input_coverage
-from .reconstruction import artefacts,error_map,first_classes,overview,plot_artefacts,plot_border,reconstruct,reconstruction_quality,save_figure,save_panels,shuffled
+from .reconstruction import artefacts,error_map,first_classes,overview,panel,plot_artefacts,plot_border,reconstruct,reconstruction_quality,save_figure,save_panels,shuffled
 from .rrc import autoencoder_label,bootstrap,paired_tests,plot_table,rrc,write_table
 from .segnet import SegNet,check_size,reinitialized
 from .store import BadInput,atomic,digest,load_weights,read_tensors,save_weights,unknown,weights_meta
@@ -95,6 +96,15 @@ def _difference(ours, theirs):
     for k,v in asdict(theirs).items():
         if v!=(w := asdict(ours)[k]): return f'{k} is {v!r} there and {w!r} here'
 
+def _with_handed(config, networks, images):
+    "The configuration with what was handed over: networks by their digest."
+    if images: config = replace(config, data='given')
+    if not networks: return config
+    given = named_classifiers(','.join(f'{n}=given:{digest(as_classifier(o))[:16]}' for n,o in networks.items()))
+    if twice := [n for n in given if not config.classifiers.get(n, 'given').startswith('given')]:
+        raise BadInput(f'networks: the study already has a classifier {twice[0]!r}; give the network another name')
+    return replace(config, classifiers=config.classifiers | given)
+
 class Study:
     "A study in the folder `path`; `run()` does what is not yet done."
     def __init__(self,
@@ -102,21 +112,25 @@ class Study:
         path,          # folder; made by `run`
         device='auto', # `'cpu'`, `'cuda'`, …; auto takes a GPU if there is one
         controls=False,# train control decoders too; a study that has them keeps them
+        cbs=(),        # fastai callbacks for every training; of a class, each training gets an object of its own
+        networks=None, # mapping of names to trained networks as `as_classifier` takes them: further classifiers, left as they are
+        images=None,   # (training, validation): Datasets of (image 3×size×size in [0, 1], label), in place of the configuration's data
     ):
-        self.config,self.path = config,Path(path)
+        self.path,self.cbs,self.networks = Path(path),list(cbs),dict(networks or {})
+        self.config,self.device = _with_handed(config, self.networks, images),usable_device(device)
         self.controls = controls or (self.path/'controls').is_dir()
-        self.device = usable_device(device)
+        if images: self._images = dataloaders(*images, config.bs, self.device)
         if (self.path/'study.toml').is_file():
-            if why := _difference(config, read_config(self.path/'study.toml')):
+            if why := _difference(self.config, read_config(self.path/'study.toml')):
                 raise BadInput(f'{path}: the study there has another configuration ({why}); choose another folder (--out) or delete it')
         elif self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
             raise BadInput(f'{path}: exists and is not a study; choose another folder')
 
     @classmethod
-    def open(cls, path, device='auto'):
+    def open(cls, path, device='auto', **handed): # `networks` and `images`, where such were handed to the study
         "The study in the folder `path`, with the configuration that it was run with."
         if not (Path(path)/'study.toml').is_file(): raise BadInput(f'{path}: no study there (no study.toml); give the folder of a study')
-        return cls(read_config(Path(path)/'study.toml'), path, device)
+        return cls(read_config(Path(path)/'study.toml'), path, device, **handed)
 
     def __repr__(self): return f'Study({str(self.path)!r}, {self.config.data}, {", ".join(self.config.classifiers)}, {self.config.size} pixels)'
 
@@ -126,6 +140,7 @@ def images(self:Study):
     "The DataLoaders of the study, read once."
     if not hasattr(self, '_images'):
         c = self.config
+        if c.data=='given': raise BadInput(f'{self.path}: its images were handed over; hand the same to Study.open, images=(training, validation)')
         with seeded(c.seed): self._images = self._planted() if c.data=='cues' else load(c.data, c.size, c.bs, self.device, c.seed, c.quick, c.framing, c.limit, c.skip_unreadable)
     return self._images
 
@@ -173,7 +188,14 @@ def pretraining(self:Study):
 def initial(self:Study, name, trained=True): # a classifier's name; False leaves its weights random
     "The classifier `name` as it comes: with the weights that its full name gives, else random ones."
     full,weights = split_weights(self.config.classifiers[name])
+    if full=='given': return self._given(name) if trained else reinitialized(self._given(name))
     return classifier(full, len(self.vocab(name)), self.config.size, weights if trained else None)
+
+@patch
+def _given(self:Study, name):
+    "A copy of the network `name` that was handed over."
+    if name not in self.networks: raise BadInput(f'{self.path}: the network {name!r} was handed over; hand the same to Study.open, networks={{{name!r}: …}}')
+    return copy.deepcopy(as_classifier(self.networks[name]))
 
 @patch
 def classes(self:Study, name): # a classifier's name
@@ -184,7 +206,8 @@ def classes(self:Study, name): # a classifier's name
 def classifier(self:Study, name): # a classifier's name
     "The classifier `name` as the study trained it, in evaluation mode."
     full,_ = split_weights(self.config.classifiers[name])
-    return self._ready(classifier(full, len(self.classes(name)), self.config.size, self.path/'classifiers'/f'{name}.safetensors'))
+    file = self.path/'classifiers'/f'{name}.safetensors'
+    return self._ready(load_weights(file, self._given(name)) if full=='given' else classifier(full, len(self.classes(name)), self.config.size, file))
 
 @patch
 def autoencoder(self:Study, name='S'): # `S`, a classifier's or a control's name
@@ -222,6 +245,8 @@ def check(self:Study):
     questions = getattr(self.images.train_ds, 'questions', ())
     if odd := [n for n in c.classifiers if questions and not self.question(n)]:
         raise BadInput(f'classifier name {odd[0]!r}: these images hold several answers; begin the name with its question, such as {questions[0]}-{odd[0]}={c.classifiers[odd[0]]}')
+    for thing in self.networks.values(): as_classifier(thing, self.images.vocab)
+    if (shape := tuple(self.images.valid_ds[0][0].shape))!=(3, c.size, c.size): raise BadInput(f'the images are {"×".join(map(str, shape))}, the study is for 3×{c.size}×{c.size}; give its configuration their size')
     with seeded(c.seed):
         for name in c.classifiers: self._try(name)
         if c.autoencoder: self._fits(self.initial_autoencoder())
@@ -310,6 +335,7 @@ class TrainedInBF16(MixedPrecision):
 @patch
 def _fit(self:Study, learn, kind, tell):
     "Train with the study's rate and epochs; in bfloat16 where the device is made for it."
+    learn.add_cbs(self.cbs)
     if self.precision!='float32': learn.add_cb(TrainedInBF16())
     return learn.quietly(tell).fit_poly(self.config.epochs[kind], self.config.lr[kind])
 
@@ -594,7 +620,7 @@ def _draw_tables(self:Study):
 @patch
 def reconstructions(self:Study, k): # images
     "The first `k` validation images of the seeded shuffle, k×3×H×W, and what every decoder makes of them, by name."
-    images = torch.stack([self.images.valid_ds[i][0] for i in shuffled(len(self.images.valid_ds), k, self.config.seed)])
+    images = torch.stack([self.images.valid_ds[i][0] for i in shuffled(len(self.images.valid_ds), k, self.config.seed).tolist()])
     return images,reconstruct(self.autoencoder().encoder, self._decoders(), images)
 
 @patch
@@ -708,6 +734,47 @@ def lattices(self:Study):
     "Every lattice of the study's RRC table."
     return lattices(self.rrc())
 
+# %% ../nbs/14_study.ipynb #d16b5022
+def _closed(ax):
+    "The figure of `ax`, which a notebook then shows once."
+    import matplotlib.pyplot as plt
+    plt.close(ax.figure)
+    return ax.figure
+
+@patch
+def lattice(self:Study,
+    t=0.8, # threshold: A_i serves j where RRC ≥ t
+): # matplotlib Figure
+    "The lattice of the study's RRC at threshold `t`, shaded by the share of resamples in which each concept exists."
+    context = formal_context(self.rrc(), t)
+    return _closed(plot_lattice(context, title=f't = {t:g}', shares=concept_shares(self.bootstrap(), context, t)))
+
+@patch
+def panel(self:Study,
+    k=0, # number of the image in the seeded shuffle of the validation images, from 0, as in `figures/panels`
+): # matplotlib Figure, the scales those of this image alone
+    "An image, what every autoencoder makes of it, and the differences in CIE LAB."
+    if not 0<=k<(n := len(self.images.valid_ds)): raise BadInput(f'panel {k}: there are {n} validation images; choose a number from 0 to {n-1}')
+    image = self.images.valid_ds[shuffled(n, k+1, self.config.seed).tolist()[k]][0]
+    made = reconstruct(self.autoencoder().encoder, self._decoders(), image[None])
+    return panel(image, {name: o[0] for name,o in made.items()})
+
+# %% ../nbs/14_study.ipynb #54c09d38
+def _html_table(table, caption, t=None):
+    "A table with two decimals; from `t` in bold."
+    shown = table.rename_axis(None).style.format('{:.2f}', na_rep='').set_caption(caption).set_table_attributes('style="display:inline-table;margin:.4em 2em .4em 0"')
+    return (shown if t is None else shown.map(lambda v: 'font-weight:bold' if v>=t else 'opacity:.65')).to_html()
+
+@patch
+def _repr_html_(self:Study):
+    c,todo = self.config,[name for name,entry in self.progress() if not entry] if self.path.exists() else ['everything']
+    head = f'<p><b>Study</b> <code>{escape(str(self.path))}</code>: {escape(c.data)}, {c.size} pixels, {escape(", ".join(c.classifiers))}, seed {c.seed}. '
+    head += f'To do: {escape(", ".join(todo[:3]))}{" …" if len(todo)>3 else ""}.</p>' if todo else 'Finished.</p>'
+    if not (self.path/'rrc.csv').is_file(): return head
+    table = self.rrc()
+    return (head+_html_table(self.accuracy, 'accuracy, top-1')+_html_table(table, 'RRC, from 0.8 in bold', 0.8)
+            +f'<p>t = 0.8: {escape(lattice_line(formal_context(table, 0.8)))}</p>')
+
 # %% ../nbs/14_study.ipynb #6e899459
 @patch
 def reconstruct(self:Study, picture): # path, PIL image or H×W×3 uint8 array
@@ -725,7 +792,7 @@ def reconstruct(self:Study, picture): # path, PIL image or H×W×3 uint8 array
 def repeated(self:Study, seeds): # studies wanted in all, this one included
     "The studies with the seeds after this one's, in folders below this one's."
     c = self.config
-    return [Study(replace(c, seed=c.seed+k), self.path/'seeds'/str(c.seed+k), self.device) for k in range(1, seeds)]
+    return [Study(replace(c, seed=c.seed+k), self.path/'seeds'/str(c.seed+k), self.device, cbs=self.cbs) for k in range(1, seeds)]
 
 @patch
 def over_seeds(self:Study):
@@ -792,21 +859,21 @@ size = 48                # [ours]
 bs = 32                  # [ours]
 [classifiers]
 hue-V = "small/vgg"
-hue-R = "small/resnet"
+hue-I = "small/inception"
 shape-V = "small/vgg"
-shape-R = "small/resnet"
+shape-I = "small/inception"
 grating-V = "small/vgg"
-grating-R = "small/resnet"
+grating-I = "small/inception"
 
 [epochs]
-classifiers = 10         # [ours]
-autoencoder = 1          # [ours] one pass: an A_S that keeps every cue leaves the decoders nothing to choose
+classifiers = 8          # [ours]
+autoencoder = 4          # [ours]
 decoders = 4             # [ours]
 
 [lr]
 classifiers = 0.001      # [ours]
-autoencoder = 0.002      # [ours]
-decoders = 0.003         # [ours]
+autoencoder = 0.005      # [ours]
+decoders = 0.008         # [ours] at 0.003 decoders keep what A_S gave them, whether it is used or not
 """, 'cifar10': """
 # The paper's question on CIFAR-10; use it with --data cifar10:PATH or --data folder:PATH. Every number is [ours].
 size = 32                # [ours] pictures are taken whole
