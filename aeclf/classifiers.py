@@ -284,7 +284,7 @@ def split_weights(spec # `NAME`, `NAME:WEIGHTS`, `FILE.py:FUNCTION` or `FILE.py:
 def _name(spec, names):
     if '=' in spec: return spec.split('=', 1)
     head,_,weights = spec.partition(':')
-    if head in names: return head, names[head]+(f':{weights}' if weights else '')
+    if head in names: return head, f'{split_weights(names[head])[0]}:{weights}' if weights else names[head]
     return (Path(spec.rpartition('.py:')[0]).stem if '.py:' in spec else split_weights(spec)[0].rpartition('/')[2]), spec
 
 def named_classifiers(text,          # comma-separated: letters, names, `NAME=…`
