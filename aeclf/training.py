@@ -95,7 +95,7 @@ class ReconstructionLearner(Learner):
         max_n=6,  # images, at most
     ):
         "Originals above, reconstructions below; where a classifier reads them, the class above and its answer below."
-        images,labels = (o[:max_n] for o in self.dls[ds_idx].one_batch())
+        images,labels = (o[::max(1, len(o)//max_n)][:max_n] for o in self.dls[ds_idx].one_batch())   # from all over a batch
         model,training = self.model,self.model.training
         with torch.no_grad(): made,logits = getattr(model.eval(), 'reconstruct', model)(images),model(images)
         model.train(training)
