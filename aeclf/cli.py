@@ -199,10 +199,12 @@ def lattice(
 
 # %% ../nbs/16_cli.ipynb #c2e2f7ec
 def _save_lattice(figure, path):
+    import matplotlib.pyplot as plt
     from aeclf.store import atomic
     formats = sorted(figure.canvas.get_supported_filetypes())
     if path.suffix[1:].lower() not in formats: raise BadInput(f'{path}: unknown kind of picture {path.suffix!r}; use one of {", ".join(formats)}')
     with atomic(path) as p: figure.savefig(p, dpi=150)
+    plt.close(figure)
 
 # %% ../nbs/16_cli.ipynb #58c80e78
 def _one_line(error):
