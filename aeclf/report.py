@@ -73,7 +73,7 @@ def _command(config):
     names = ','.join(f'{k}={v}' for k,v in config.classifiers.items())
     epochs = ','.join(str(config.epochs[k]) for k in ('classifiers', 'autoencoder', 'decoders'))
     words = dict(classifiers=names, size=config.size, epochs=epochs, seed=config.seed, autoencoder=config.autoencoder, pretrain=config.pretrain)
-    if any(o.startswith('given') for o in (config.data, *config.classifiers.values())): return ''   # handed over in a notebook
+    if any(o.startswith('given:') for o in (config.data, *config.classifiers.values())): return ''   # handed over in a notebook
     for preset in (None, *PRESETS):
         try: same = configure(config.data, **words, quick=config.quick, preset=preset)==config
         except BadInput: same = False

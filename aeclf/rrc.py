@@ -132,9 +132,9 @@ def read_table(path, # CSV: first column autoencoders (`L` or `A_L`), first line
 
 # %% ../nbs/09_rrc.ipynb #33b31ea7
 def autoencoder_label(name, # of a row: `S`, a classifier's, or a control's
-                     ): # `A_L`; a single letter as mathematics; controls `M` and `N_L` as they are
+                     ): # `A_L`; a single letter as mathematics; a control `N_L` as it is
     "How figures call an autoencoder."
-    if name=='M' or name.startswith('N_'): return _plain(name)   # no classifier may be called so
+    if name.startswith('N_'): return _plain(name)   # no classifier of a study may be called so
     return rf'$A_{name}$' if re.fullmatch('[A-Za-z0-9]', name) else _plain(f'A_{name}')
 
 def _plain(text): return str(text).replace('$', r'\$')

@@ -11,7 +11,7 @@ __all__ = ['ROWS', 'THRESHOLDS', 'PRESETS', 'Config', 'read_config', 'write_conf
 
 # %% ../nbs/14_study.ipynb #f8afb92c
 import copy,hashlib,json,platform,time,tomllib,warnings
-from collections.abc import Callable
+from collections.abc import Callable,Mapping
 from contextlib import contextmanager
 from dataclasses import asdict,dataclass,field,replace
 from functools import partial
@@ -22,6 +22,7 @@ from fastai.callback.core import Callback
 from fastai.callback.fp16 import AMPMode,MixedPrecision
 from fastai.data.core import DataLoaders
 from fastcore.basics import patch
+from fastcore.foundation import L
 from torch import nn
 from .classifiers import LETTERS,as_classifier,classifier,named_classifiers,split_weights
 from .composite import Composite
@@ -98,12 +99,24 @@ def _difference(ours, theirs):
 
 def _with_handed(config, networks, images):
     "The configuration with what was handed over: networks by their digest."
-    if images: config = replace(config, data='given')
+    if images: config = replace(config, data=f'given:{images_digest(images[1])[:16]}')
     if not networks: return config
     given = named_classifiers(','.join(f'{n}=given:{digest(as_classifier(o))[:16]}' for n,o in networks.items()))
-    if twice := [n for n in given if not config.classifiers.get(n, 'given').startswith('given')]:
+    own = [n for n,full in config.classifiers.items() if split_weights(full)[0]!='given']
+    if twice := [n for n in given if n.casefold() in {o.casefold() for o in own}]:
         raise BadInput(f'networks: the study already has a classifier {twice[0]!r}; give the network another name')
     return replace(config, classifiers=config.classifiers | given)
+
+def _check_handed(networks, images):
+    "`BadInput` unless these are a mapping of names to networks and two Datasets of images."
+    if not isinstance(networks, Mapping) or not all(isinstance(n, str) for n in networks): raise BadInput(f'networks is a {type(networks).__name__}; give names and networks, such as networks={{"mine": learn}}')
+    if images is None: return
+    if not isinstance(images, (tuple, list)) or len(images)!=2: raise BadInput(f'images is a {type(images).__name__}; give two Datasets, images=(training, validation)')
+    for ds in images:
+        if not hasattr(ds, '__getitem__') or not hasattr(ds, '__len__') or not len(ds): raise BadInput(f'images: a {type(ds).__name__} is no Dataset with images in it; give images=(training, validation)')
+        image = ds[0][0]
+        if not isinstance(image, torch.Tensor) or image.ndim!=3 or image.shape[0]!=3 or not image.is_floating_point() or image.min()<0 or image.max()>1:
+            raise BadInput(f'images: the first of a {type(ds).__name__} is no float tensor 3×H×W in [0, 1]; let the Dataset return such, with its label')
 
 class Study:
     "A study in the folder `path`; `run()` does what is not yet done."
@@ -116,7 +129,8 @@ class Study:
         networks=None, # mapping of names to trained networks as `as_classifier` takes them: further classifiers, left as they are
         images=None,   # (training, validation): Datasets of (image 3×size×size in [0, 1], label), in place of the configuration's data
     ):
-        self.path,self.cbs,self.networks = Path(path),list(cbs),dict(networks or {})
+        _check_handed({} if networks is None else networks, images)
+        self.path,self.cbs,self.networks,self.handed_images = Path(path),list(L(cbs)),dict(networks or {}),images
         self.config,self.device = _with_handed(config, self.networks, images),usable_device(device)
         self.controls = controls or (self.path/'controls').is_dir()
         if images: self._images = dataloaders(*images, config.bs, self.device)
@@ -140,7 +154,7 @@ def images(self:Study):
     "The DataLoaders of the study, read once."
     if not hasattr(self, '_images'):
         c = self.config
-        if c.data=='given': raise BadInput(f'{self.path}: its images were handed over; hand the same to Study.open, images=(training, validation)')
+        if c.data.startswith('given:'): raise BadInput(f'{self.path}: its images were handed over; hand the same to Study.open, images=(training, validation)')
         with seeded(c.seed): self._images = self._planted() if c.data=='cues' else load(c.data, c.size, c.bs, self.device, c.seed, c.quick, c.framing, c.limit, c.skip_unreadable)
     return self._images
 
@@ -195,7 +209,9 @@ def initial(self:Study, name, trained=True): # a classifier's name; False leaves
 def _given(self:Study, name):
     "A copy of the network `name` that was handed over."
     if name not in self.networks: raise BadInput(f'{self.path}: the network {name!r} was handed over; hand the same to Study.open, networks={{{name!r}: …}}')
-    return copy.deepcopy(as_classifier(self.networks[name]))
+    model = copy.deepcopy(as_classifier(self.networks[name])).cpu()
+    if f'given:{digest(model)[:16]}'!=self.config.classifiers[name]: raise BadInput(f'{self.path}: the network {name!r} has changed since it was handed over; hand it over again, for another study')
+    return model
 
 @patch
 def classes(self:Study, name): # a classifier's name
@@ -792,7 +808,7 @@ def reconstruct(self:Study, picture): # path, PIL image or H×W×3 uint8 array
 def repeated(self:Study, seeds): # studies wanted in all, this one included
     "The studies with the seeds after this one's, in folders below this one's."
     c = self.config
-    return [Study(replace(c, seed=c.seed+k), self.path/'seeds'/str(c.seed+k), self.device, cbs=self.cbs) for k in range(1, seeds)]
+    return [Study(replace(c, seed=c.seed+k), self.path/'seeds'/str(c.seed+k), self.device, cbs=self.cbs, networks=self.networks, images=self.handed_images) for k in range(1, seeds)]
 
 @patch
 def over_seeds(self:Study):

@@ -95,11 +95,13 @@ class ReconstructionLearner(Learner):
         max_n=6,  # images, at most
     ):
         "Originals above, reconstructions below; where a classifier reads them, the class above and its answer below."
-        images,labels = (o[::max(1, len(o)//max_n)][:max_n] for o in self.dls[ds_idx].one_batch())   # from all over a batch
+        device = next(self.model.parameters()).device
+        images,labels = (o[::max(1, len(o)//max(1, max_n))][:max(1, max_n)].to(device) for o in self.dls[ds_idx].one_batch())   # from all over a batch
         model,training = self.model,self.model.training
         with torch.no_grad(): made,logits = getattr(model.eval(), 'reconstruct', model)(images),model(images)
         model.train(training)
-        name = lambda k: str(self.dls.vocab[k]) if isinstance(self.dls.vocab, list) else str(k)
+        vocab = getattr(self.dls, 'vocab', None)
+        name = lambda k: str(k) if vocab is None or isinstance(vocab, dict) else str(vocab[k])
         titles = [[name(k) for k in o.tolist()] for o in (labels, logits.argmax(1))] if logits.ndim==2 else [[''], ['']]
         axs = plt.subplots(2, len(images), figsize=(1.3*len(images), 3), squeeze=False, layout='constrained')[1]
         for row,pictures,said in zip(axs, (images, made), titles):
