@@ -33,7 +33,7 @@ def test_a_picture_of_yours(finished, photo):
     before = {p: p.stat().st_mtime_ns for p in finished.rglob('*') if p.is_file()}
     result = aeclf(photo.parent, 'reconstruct', photo, '--study', finished)
     assert result.returncode == 0, result.stderr
-    folder = finished/'reconstructions'/'photo'
+    folder = finished/'reconstructions'/'photo.jpg'
     assert {p.name for p in folder.iterdir()} == {'panel.png', 'said.csv', 'arrays.npz'}
     assert all(str(folder/name) in result.stdout for name in ('panel.png', 'said.csv', 'arrays.npz'))
     said = pd.read_csv(folder/'said.csv')
@@ -66,7 +66,7 @@ def test_the_images_of_the_study_are_not_needed(finished, pictures, photo, tmp_p
     (study/'study.toml').write_text(toml)
     result = aeclf(tmp_path, 'reconstruct', photo, '--study', study)
     assert result.returncode == 0, result.stderr
-    assert (study/'reconstructions'/'photo'/'said.csv').read_bytes() == expected
+    assert (study/'reconstructions'/'photo.jpg'/'said.csv').read_bytes() == expected
 
 
 def test_every_kind_of_picture_can_be_asked_about(finished):
@@ -87,7 +87,7 @@ def test_mistakes_of_reconstruct_take_one_line(finished, photo, tmp_path):
     shutil.copytree(finished, begun)
     (begun/'decoders'/'R.safetensors').unlink()
     one_line(ask(photo, '--study', begun), 'begun', 'not finished', 'decoder R')
-    assert not (begun/'reconstructions'/'torn').exists() and not (finished/'reconstructions'/'torn').exists()
+    assert not (begun/'reconstructions'/'torn.jpg').exists() and not (finished/'reconstructions'/'torn.jpg').exists()
 
 
 def test_unreadable_pictures_are_listed_and_skipped_only_when_asked(pictures, tmp_path):
