@@ -9,7 +9,7 @@ __all__ = ['app', 'progress_line', 'stage_done', 'stoppable', 'run', 'status', '
            'main']
 
 # %% ../nbs/28_cli.ipynb #cb735941
-import difflib,os,signal,sys,threading,time,warnings
+import difflib,os,signal,sys,threading,time,tomllib,warnings
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated,Optional
@@ -21,7 +21,7 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions
     help='What do deep networks like to see? Autoencoders fine-tuned with the gradients of frozen classifiers, cross-evaluated.')
 
 @app.callback()
-def _version(): pass
+def _several_commands(): pass   # without it, a single command would take the place of the app
 
 # %% ../nbs/28_cli.ipynb #92a2ff69
 @contextmanager
@@ -68,33 +68,71 @@ def stoppable():
         if main_thread: signal.signal(signal.SIGINT, before)
 
 # %% ../nbs/28_cli.ipynb #5049e41f
+def _tables_in_text(study):
+    "The tables of a study, each under its heading."
+    from aeclf.results import gains,rows_of,seed_spread
+    ratios = study.rrc()
+    yield 'accuracy, top-1',study.accuracy.round(3).to_string()
+    yield ratios.index.name,ratios.rename_axis(None).round(3).to_string()
+    there = [row.id for row in rows_of(study)]
+    if 'gains' in there:
+        yield 'gain of every classifier over A_S: by its own autoencoder, by the control M, by the control N',gains(study).round(3).to_string()
+    if 'seeds' in there:
+        yield 'RRC over seeds, and its interval over images',seed_spread(study).reset_index().round(3).to_string(index=False)
+
 def _print_result(study, report):
     "The tables, the lattice in a line, and where the rest is."
-    from aeclf.lattice import formal_context,lattice_line
-    table = study.rrc()
-    print(f'\naccuracy, top-1\n{study.accuracy.round(3).to_string()}\n\n{table.index.name}\n{table.rename_axis(None).round(3).to_string()}\n')
-    if study.control_names: print(f'gain of every classifier over A_S: by its own autoencoder, by the control M, by the control N\n{study.gains().round(3).to_string()}\n')
-    if (study.path/'seeds').is_dir(): print(f'RRC over seeds, and its interval over images\n{study.seed_spread().round(3).to_string(index=False)}\n')
-    print(f't = 0.8: {lattice_line(formal_context(table, 0.8))}')
-    print(f'figures: {study.path/"figures"} ({len(list((study.path/"figures").rglob("*.png")))} pictures)\nreport:  {report}')
+    from aeclf.contexts import formal_context,lattice_line
+    print()
+    for heading,text in _tables_in_text(study): print(f'{heading}\n{text}\n')
+    print(f't = 0.8: {lattice_line(formal_context(study.rrc(), 0.8))}')
+    pictures = len(list((study.path/'figures').rglob('*.png')))
+    print(f'figures: {study.path/"figures"} ({pictures} pictures)\nreport:  {report}')
+
+# %% ../nbs/28_cli.ipynb #c1100002
+def _about_presets():
+    "What each preset is about, from its file."
+    folder = Path(__file__).parent/'presets' if '__file__' in globals() else Path('../aeclf/presets')
+    about = {p.stem: tomllib.loads(p.read_text(encoding='utf-8'))['preset']['about'] for p in sorted(folder.glob('*.toml'))}
+    return '. '.join(f'{name}: {text}' for name,text in about.items())+'. Or a TOML file of your own.'
+
+_HELP = dict(
+    out='Folder of the study; default studies/DATA.',
+    preset=_about_presets(),
+    data='photos, folder:PATH with a subfolder of images per class, cifar10:PATH, imagenet:PATH or another source; default '
+         'that of the preset, else photos. An unknown one is answered with all there are.',
+    classifiers='Letters L,A,V,I,R or names such as torchvision/resnet18:IMAGENET1K_V1, timm/resnet18:r18.safetensors, '
+                'mine=nets.py:make:mine.pth; those with weights are not trained.',
+    size='Edge of the images in pixels, default 64; from 224 up everything is full-size.',
+    autoencoder='Where A_S begins: vgg16_bn:WEIGHTS for its encoder, or s2snets:FILE, ready-made; default at random.',
+    pretrain='Pictures without labels for A_S: folder:PATH or shards:PATH/{000000..000009}.tar; default those of --data.',
+    epochs='Epochs of classifiers, autoencoder and decoders, such as 8,12,4.',
+    seed='Every stage derives its own seed from it.',
+    seeds='Repeat with so many seeds in all; more of them extend a finished study.',
+    controls='Also train control decoders: pixels only, and classifiers with random weights; extends a finished study.',
+    skip_unreadable='Leave out files of folder:PATH that cannot be read as images; else they are listed and nothing begins.',
+    device='auto, cpu or cuda.',
+    quick='Few images and one epoch each: the same way in under a minute.')
+
+def _option(name, *flags, **more): return typer.Option(*flags, help=_HELP[name], **more)
 
 # %% ../nbs/28_cli.ipynb #81800bd0
 @app.command()
 def run(
-    out: Annotated[Optional[Path], typer.Option(help='Folder of the study; default studies/DATA.')] = None,
-    preset: Annotated[Optional[str], typer.Option(help='paper: its protocol at full size. table1: its comparison of what is trained. cifar10, cifar10-reduced: another data set. cues-random: planted cues, decoders from random.')] = None,
-    data: Annotated[str, typer.Option(help='photos, cues, folder:PATH with a subfolder of images per class, cifar10:PATH or imagenet:PATH.')] = 'photos',
-    classifiers: Annotated[Optional[str], typer.Option(help='Letters L,A,V,I,R or names such as torchvision/resnet18:IMAGENET1K_V1, timm/resnet18:r18.safetensors, mine=nets.py:make:mine.pth; those with weights are not trained.')] = None,
-    size: Annotated[Optional[int], typer.Option(help='Edge of the images in pixels, default 64; from 224 up everything is full-size.')] = None,
-    autoencoder: Annotated[str, typer.Option(help='Where A_S begins: vgg16_bn:WEIGHTS for its encoder, or s2snets:FILE, ready-made; default at random.')] = '',
-    pretrain: Annotated[str, typer.Option(help='Pictures without labels for A_S: folder:PATH or shards:PATH/{000000..000009}.tar; default those of --data.')] = '',
-    epochs: Annotated[Optional[str], typer.Option(help='Epochs of classifiers, autoencoder and decoders, such as 8,12,4.')] = None,
-    seed: Annotated[int, typer.Option(min=0, help='Every stage derives its own seed from it.')] = 0,
-    seeds: Annotated[int, typer.Option(min=1, help='Repeat with so many seeds in all; more of them extend a finished study.')] = 1,
-    controls: Annotated[bool, typer.Option('--controls', help='Also train control decoders: pixels only, and classifiers with random weights; extends a finished study.')] = False,
-    skip_unreadable: Annotated[bool, typer.Option('--skip-unreadable', help='Leave out files of folder:PATH that cannot be read as images; else they are listed and nothing begins.')] = False,
-    device: Annotated[str, typer.Option(help='auto, cpu or cuda.')] = 'auto',
-    quick: Annotated[bool, typer.Option('--quick', help='Few images and one epoch each: the same way in under a minute.')] = False,
+    out: Annotated[Optional[Path], _option('out')] = None,
+    preset: Annotated[Optional[str], _option('preset')] = None,
+    data: Annotated[Optional[str], _option('data')] = None,
+    classifiers: Annotated[Optional[str], _option('classifiers')] = None,
+    size: Annotated[Optional[int], _option('size')] = None,
+    autoencoder: Annotated[str, _option('autoencoder')] = '',
+    pretrain: Annotated[str, _option('pretrain')] = '',
+    epochs: Annotated[Optional[str], _option('epochs')] = None,
+    seed: Annotated[int, _option('seed', min=0)] = 0,
+    seeds: Annotated[int, _option('seeds', min=1)] = 1,
+    controls: Annotated[bool, _option('controls', '--controls')] = False,
+    skip_unreadable: Annotated[bool, _option('skip_unreadable', '--skip-unreadable')] = False,
+    device: Annotated[str, _option('device')] = 'auto',
+    quick: Annotated[bool, _option('quick', '--quick')] = False,
 ):
     """Run a study, or go on with it: train, cross-evaluate, RRC, lattices, figures, report.
 
@@ -102,15 +140,11 @@ def run(
     """
     from aeclf.report import write_report
     from aeclf.study import Study,configure,study_folder
-    study = Study(configure(data, classifiers, size, epochs, seed, quick, preset, autoencoder, pretrain, skip_unreadable), out or study_folder(data), device, controls)
+    config = configure(data, classifiers, size, epochs, seed, quick, preset, autoencoder, pretrain, skip_unreadable)
+    study = Study(config, out or study_folder(config.data), device, controls)
     study.prepare()
-    print(f'{data}, {study.config.size} pixels, {", ".join(study.config.classifiers)}, seed {seed}, on {study.device} in {study.precision} → {study.path}', flush=True)
-    if skip_unreadable: print(_left_out(getattr(study.images, 'skipped', {})), flush=True)
-    with stoppable() as line:
-        fresh = study.run(line, stage_done)
-        for other in study.repeated(seeds):
-            print(f'seed {other.config.seed}', flush=True)
-            fresh += other.run(line, stage_done)
+    _print_beginning(study)
+    with stoppable() as line: fresh = _run_seeds(study, seeds, line)
     if not fresh: print(f'{study.path}: this study is finished, nothing was trained')
     _print_result(study, write_report(study))
 
@@ -118,7 +152,23 @@ def run(
 def _left_out(skipped):
     "How many files could not be read, and which."
     if not skipped: return 'every picture can be read'
-    return f'{len(skipped)} left out that cannot be read: {", ".join(map(str, sorted(skipped)[:3]))}'+(' …' if len(skipped)>3 else '')
+    first = ', '.join(map(str, sorted(skipped)[:3]))
+    return f'{len(skipped)} left out that cannot be read: {first}'+(' …' if len(skipped)>3 else '')
+
+def _print_beginning(study):
+    "What is run, where."
+    c = study.config
+    print(f'{c.data}, {c.size} pixels, {", ".join(c.classifiers)}, seed {c.seed}, '
+          f'on {study.device} in {study.precision} → {study.path}', flush=True)
+    if c.skip_unreadable: print(_left_out(getattr(study.images, 'skipped', {})), flush=True)
+
+def _run_seeds(study, seeds, line):
+    "Run a study and its repetitions; the names of the stages that were run."
+    fresh = study.run(line, stage_done)
+    for other in study.repeated(seeds):
+        print(f'seed {other.config.seed}', flush=True)
+        fresh += other.run(line, stage_done)
+    return fresh
 
 # %% ../nbs/28_cli.ipynb #4f318915
 @app.command()
@@ -128,7 +178,9 @@ def status(study: Annotated[Path, typer.Argument(help='Folder of a study.')]):
     Example: aeclf status studies/photos
     """
     from aeclf.study import Study
-    for name,entry in Study.open(study).progress(): stage_done(name, entry['result'] if entry else 'to do', entry and entry['seconds'])
+    for name,entry,why in Study.open(study).progress():
+        if entry: stage_done(name, entry['result'], entry['seconds'])
+        else: stage_done(name, f'to do ({why})', None)
 
 @app.command()
 def report(study: Annotated[Path, typer.Argument(help='Folder of a finished study.')]):
@@ -158,7 +210,7 @@ def reconstruct(
 
     Example: aeclf reconstruct photo.jpg --study studies/photos
     """
-    from aeclf.reconstruction import save_reconstruction
+    from aeclf.panels import save_reconstruction
     from aeclf.study import Study
     finished = Study.open(study, device)
     image,made,said = finished.reconstruct(picture)
@@ -176,7 +228,7 @@ def shards(
 
     Example: aeclf shards holiday --out shards --per 1000
     """
-    from aeclf.data import write_shards
+    from aeclf.unlabelled import write_shards
     print(f'--pretrain "shards:{write_shards(folder, out, per)}"')
 
 # %% ../nbs/28_cli.ipynb #f0a3e381
@@ -190,8 +242,9 @@ def lattice(
 
     Example: aeclf lattice studies/photos/rrc.csv --t 0.8
     """
-    from aeclf.lattice import formal_context,lattice_line,lattice_text,plot_lattice
-    from aeclf.rrc import read_table
+    from aeclf.contexts import formal_context,lattice_line,lattice_text
+    from aeclf.lattice import plot_lattice
+    from aeclf.tables import read_table
     context = formal_context(read_table(table), t)
     picture = out or table.with_name(f'{table.stem}_t{t:g}.png')
     _save_lattice(plot_lattice(context, title=f't = {t:g}').figure, picture)
@@ -207,31 +260,47 @@ def _save_lattice(figure, path):
     plt.close(figure)
 
 # %% ../nbs/28_cli.ipynb #58c80e78
+def _nearest_command(text, error):
+    "The command nearest to the one that does not exist, or None."
+    if "No such command '" not in text: return None
+    command = getattr(getattr(error, 'ctx', None), 'command', None)
+    return next(iter(difflib.get_close_matches(text.split("'")[1], list(getattr(command, 'commands', {})), 1)), None)
+
 def _one_line(error):
     "A typer or click error in one line, with a hint where there is one."
     text = ' '.join(error.format_message().split()).rstrip('.').replace('. Did you mean', '; did you mean')
     if '?' in text: return text
-    command = getattr(getattr(error, 'ctx', None), 'command', None)
-    near = difflib.get_close_matches(text.split("'")[1], list(getattr(command, 'commands', {})), 1) if "No such command '" in text else []
-    return f"{text}; did you mean '{near[0]}'?" if near else f'{text}; see --help'
+    near = _nearest_command(text, error)
+    return f"{text}; did you mean '{near}'?" if near else f'{text}; see --help'
+
+def _say(message, code):
+    "Print one line on stderr; the exit code."
+    print(f'aeclf: {" ".join(str(message).split())}', file=sys.stderr)
+    return code
+
+# %% ../nbs/28_cli.ipynb #c1100004
+def _prepare_process():
+    "What a command needs of the process that it runs in."
+    warnings.simplefilter('ignore', FutureWarning)   # fastai still asks torch for TorchScript
+    os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')   # torch's threads sleep while they wait: many times faster on a busy machine
+    for stream in (sys.stdout, sys.stderr): getattr(stream, 'reconfigure', lambda **kw: None)(errors='replace')
+
+def _stopped(args):
+    "The line after Ctrl-C."
+    return 'stopped'+('; the same command goes on from the last finished stage' if args[:1]==['run'] else '')
 
 def main(args=None # list of strings; default: the command line's
         ):         # never returns: SystemExit with 0, with 2 after a user's mistake, with 130 when stopped
     "Entry point of the command `aeclf`."
-    warnings.simplefilter('ignore', FutureWarning)   # fastai still asks torch for TorchScript
-    os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')   # torch's threads sleep while they wait: many times faster on a busy machine
-    for stream in (sys.stdout, sys.stderr): getattr(stream, 'reconfigure', lambda **kw: None)(errors='replace')
+    _prepare_process()
+    args = sys.argv[1:] if args is None else args
     try:
-        code = app((sys.argv[1:] if args is None else args) or ['--help'], prog_name='aeclf', standalone_mode=False)
+        code = app(args or ['--help'], prog_name='aeclf', standalone_mode=False)
         if code==130: raise KeyboardInterrupt   # typer makes an exit code of it
-    except BadInput as e: code = _fail(e, 2)
-    except (KeyboardInterrupt, typer.Abort): code = _fail('stopped'+('; the same command goes on from the last finished stage' if (args or sys.argv[1:])[:1]==['run'] else ''), 130)
-    except OSError as e: code = _fail(f'{e.filename or "file"}: {e.strerror or e}', 2)
+    except BadInput as e: code = _say(e, 2)
+    except (KeyboardInterrupt, typer.Abort): code = _say(_stopped(args), 130)
+    except OSError as e: code = _say(f'{e.filename or "file"}: {e.strerror or e}', 2)
     except Exception as e:
         if not hasattr(e, 'format_message'): raise
-        code = _fail(_one_line(e), 2)
+        code = _say(_one_line(e), 2)
     raise SystemExit(code or 0)
-
-def _fail(message, code):
-    print(f'aeclf: {" ".join(str(message).split())}', file=sys.stderr)
-    return code
