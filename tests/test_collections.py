@@ -4,7 +4,7 @@ import os,subprocess,sys,tarfile
 import numpy as np, pytest, torch
 from PIL import Image
 
-from aeclf.data import Damaged, Shards, unlabelled, write_shards
+from aeclf.unlabelled import Damaged, Shards, unlabelled, write_shards
 from conftest import aeclf, one_line
 
 
@@ -100,11 +100,11 @@ def test_uneven_shards_are_read_whole_by_two_workers(tmp_path):
 
 
 def test_shards_stopped_half_way_leave_nothing(numbered, tmp_path, monkeypatch):
-    import aeclf.data
-    whole = aeclf.data._add
-    def stopped(tar, name, file):
+    import aeclf.unlabelled
+    whole = aeclf.unlabelled._add_file
+    def stopped(tar, file, stem):
         if file.name == '20.png': raise KeyboardInterrupt
-        whole(tar, name, file)
-    monkeypatch.setattr(aeclf.data, '_add', stopped)
+        whole(tar, file, stem)
+    monkeypatch.setattr(aeclf.unlabelled, '_add_file', stopped)
     with pytest.raises(KeyboardInterrupt): write_shards(numbered/'pictures', tmp_path/'shards', per=4)
     assert list(tmp_path.iterdir()) == []

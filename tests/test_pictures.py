@@ -4,7 +4,8 @@ import json, shutil
 import numpy as np, pandas as pd, pytest
 from PIL import Image
 
-from aeclf.data import photograph, rgb
+from aeclf.data import photograph
+from aeclf.pictures import rgb
 from aeclf.study import Study
 from conftest import aeclf, one_line
 

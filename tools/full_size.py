@@ -14,10 +14,11 @@ from fastai.data.core import DataLoaders
 from fastai.data.load import DataLoader
 
 from aeclf.classifiers import LETTERS, classifier
-from aeclf.data import Damaged, Unlabelled, train_tfm, unlabelled, valid_tfm
+from aeclf.pictures import train_tfm, valid_tfm
 from aeclf.reconstruction import reconstruct, reconstruction_quality, save_panels
 from aeclf.segnet import SegNet
 from aeclf.training import ae_learner, classifier_learner, seeded
+from aeclf.unlabelled import Damaged, Unlabelled, unlabelled
 
 results = Path(__file__).parents[1]/'results'/'full-size'
 
