@@ -6,14 +6,24 @@ matplotlib.use('Agg')
 import matplotlib.pyplot as plt
 import numpy as np, pandas as pd, pytest
 
+import aeclf.contexts, aeclf.lattice, aeclf.rrc, aeclf.tables
 from aeclf.lattice import formal_context, plot_lattice
 from aeclf.paper import TABLE2
-from aeclf.rrc import plot_table, read_table, write_table
+from aeclf.tables import plot_table, read_table, write_table
+
+LIGHT = ['paper', 'tables', 'rrc', 'contexts', 'lattice', 'confidence', 'reading']
 
 
 def test_tables_are_read_without_torch():
-    code = "import sys, aeclf.paper, aeclf.rrc, aeclf.lattice; print([m for m in ('torch', 'fastai', 'matplotlib.pyplot') if m in sys.modules])"
+    code = f"import sys, {', '.join(f'aeclf.{m}' for m in LIGHT)}; print([m for m in ('torch', 'fastai', 'matplotlib.pyplot') if m in sys.modules])"
     assert subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True).stdout.strip() == '[]'
+
+
+@pytest.mark.parametrize('old, new, names', [
+    (aeclf.rrc, aeclf.tables, 'read_table write_table'),
+    (aeclf.lattice, aeclf.contexts, 'formal_context is_chain persistence lattices lattice_line lattice_text')])
+def test_names_stay_where_they_were(old, new, names):
+    for name in names.split(): assert getattr(old, name) is getattr(new, name)
 
 
 def test_round_trip_is_exact(tmp_path):
