@@ -300,3 +300,7 @@ def named_classifiers(text,          # comma-separated: letters, names, `NAME=â€
     if twice := next((n for n in names if files.count(n.casefold())>1 or n in ('original', 'S', 'M') or n.startswith(('A_', 'N_'))), None):
         raise BadInput(f'classifier name {twice!r} is taken; give another one, such as {twice.removeprefix("A_").removeprefix("N_")}2={dict(pairs)[twice]}')
     return dict(pairs)
+
+SCALES = LETTERS
+FAMILIES = {}
+def family(p): return lambda f: f

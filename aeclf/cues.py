@@ -12,7 +12,7 @@ __all__ = ['ANSWERS', 'QUESTIONS', 'draw_cues', 'CueImages', 'cues', 'mutual', '
 import numpy as np,pandas as pd,torch
 from torch.utils.data import Dataset
 from fastai.data.core import DataLoaders
-from .data import dataloaders
+from .data import dataloaders,source
 from .store import BadInput,unknown
 
 # %% ../nbs/19_cues.ipynb #8d56ee31
@@ -35,12 +35,12 @@ _RING = 1.25                                # its outer radius; the inner one is
 _TRIANGLE = np.sqrt(np.pi/np.sqrt(27))      # from the centre to a side
 _ARM = np.sqrt(np.pi/(8*0.36-4*0.36**2))    # half the length of a cross's bar; its width is 0.36 of its length
 
-def _bar(x, y): return np.maximum(abs(x)-_ARM, abs(y)-0.36*_ARM)
+def _beam(x, y): return np.maximum(abs(x)-_ARM, abs(y)-0.36*_ARM)
 
 _OUTLINES = (lambda x, y: np.hypot(x, y)-1,
              lambda x, y: abs(np.hypot(x, y)-0.8*_RING)-0.2*_RING,
              lambda x, y: np.maximum(np.maximum(x, np.sqrt(0.75)*y-x/2), -np.sqrt(0.75)*y-x/2)-_TRIANGLE,
-             lambda x, y: np.minimum(_bar(x, y), _bar(y, x)))
+             lambda x, y: np.minimum(_beam(x, y), _beam(y, x)))
 
 # %% ../nbs/19_cues.ipynb #2fba72b3
 _CB,_CR = np.array([(0, -0.344136, 1.772), (1.402, -0.714136, 0)])   # a step in blue or red at constant luminance
@@ -61,26 +61,30 @@ def _chances(n, rng):
     return {k: rng.uniform(*bounds, n).astype(np.float32) for k,bounds in _CHANCES.items()}
 
 # %% ../nbs/19_cues.ipynb #da5d740b
-def _pixels(size): return (np.arange(size, dtype=np.float32)+0.5)/size
+def _pixel_centres(size):
+    "Along one edge of an image, in units of the edge."
+    return (np.arange(size, dtype=np.float32)+0.5)/size
 
 def _object(labels, chances, size):
     "How much of each pixel the object covers, n×size×size in [0, 1]."
     c = {k: v[:,None,None] for k,v in chances.items()}
     right,lower = (labels[:,3]%2)[:,None,None], (labels[:,3]//2)[:,None,None]
-    x = _pixels(size)[None,None] - np.where(right, 0.5+c['across'], 0.5-c['across']).astype(np.float32)
-    y = _pixels(size)[None,:,None] - np.where(lower, 0.5+c['down'], 0.5-c['down']).astype(np.float32)
+    x = _pixel_centres(size)[None,None] - np.where(right, 0.5+c['across'], 0.5-c['across']).astype(np.float32)
+    y = _pixel_centres(size)[None,:,None] - np.where(lower, 0.5+c['down'], 0.5-c['down']).astype(np.float32)
     cos,sin = np.cos(c['turn'])/c['radius'], np.sin(c['turn'])/c['radius']
     x,y = x*cos+y*sin, y*cos-x*sin
     distance = np.empty_like(x)
-    for k,outline in enumerate(_OUTLINES): distance[labels[:,1]==k] = outline(x[labels[:,1]==k], y[labels[:,1]==k])
+    for k,outline in enumerate(_OUTLINES):
+        of_this_shape = labels[:,1]==k
+        distance[of_this_shape] = outline(x[of_this_shape], y[of_this_shape])
     return np.clip(0.5-distance*c['radius']/c['soft'], 0, 1)
 
 # %% ../nbs/19_cues.ipynb #b831df9d
 def _grating(labels, chances, size):
     "The background, n×size×size, a grey darker than the object."
     c = {k: v[:,None,None] for k,v in chances.items()}
-    angle = (labels[:,2]*np.float32(np.pi/4))[:,None,None]     # of the stripes, counter-clockwise from the horizontal
-    along = np.sin(angle)*_pixels(size)[None,None] + np.cos(angle)*_pixels(size)[None,:,None]
+    angle = (labels[:,2]*np.float32(np.pi/4))[:,None,None]     # of the stripes, from the horizontal
+    along = np.sin(angle)*_pixel_centres(size)[None,None] + np.cos(angle)*_pixel_centres(size)[None,:,None]
     return 0.42+c['contrast']*np.sin(2*np.pi*along/c['period']+c['phase'])
 
 def _paint(labels, chances, size, rng):
@@ -98,7 +102,8 @@ def draw_cues(n,               # images
               correlation=0.0, # share of the images in which the shape copies the hue, in [0, 1]
              ): # images, uint8 tensor n×3×size×size; answers to `QUESTIONS`, int64 tensor n×4
     "Images of an object before a grating, and what there is to see in them."
-    if not 0<=correlation<=1: raise BadInput(f'correlation = {correlation}: a share of the images is in [0, 1]; give one like 0.5')
+    if not 0<=correlation<=1:
+        raise BadInput(f'correlation = {correlation}: a share of the images is in [0, 1]; give one like 0.5')
     rng = np.random.default_rng(seed)
     labels,chances = _answers(n, rng, correlation),_chances(n, rng)
     part = lambda k: (labels[k:k+500], {name: v[k:k+500] for name,v in chances.items()}, size, rng)
@@ -107,7 +112,7 @@ def draw_cues(n,               # images
 
 # %% ../nbs/19_cues.ipynb #5edf20a1
 class CueImages(Dataset):
-    "Items are (image 3×size×size in [0, 1], answers), one int64 for each of `questions`; with `column`, (image, that answer)."
+    "Items are (image 3×size×size in [0, 1], answers), an int64 for each question; with `column`, that answer."
     def __init__(self,
         images,  # uint8 tensor n×3×size×size
         labels,  # int64 tensor, n × questions
@@ -116,10 +121,13 @@ class CueImages(Dataset):
         ids=None,    # names of the images; default: number and answers
     ):
         self.images,self.labels,self.questions,self.column = images,labels,tuple(questions),column
-        self.vocab = {q: list(ANSWERS[q]) for q in self.questions} if column is None else list(ANSWERS[self.questions[column]])
+        vocab = {q: list(ANSWERS[q]) for q in self.questions}
+        self.vocab = vocab if column is None else vocab[self.questions[column]]
         self.ids = np.array([self._id(i) for i in range(len(self))]) if ids is None else ids
 
-    def _id(self, i): return ' '.join([f'{i}:', *(ANSWERS[q][k] for q,k in zip(self.questions, self.labels[i].tolist()))])
+    def _id(self, i):
+        answers = [ANSWERS[q][k] for q,k in zip(self.questions, self.labels[i].tolist())]
+        return ' '.join([f'{i}:', *answers])
 
     def __len__(self): return len(self.images)
 
@@ -133,31 +141,57 @@ class CueImages(Dataset):
         return CueImages(self.images, self.labels, self.questions, self.questions.index(question), self.ids)
 
 # %% ../nbs/19_cues.ipynb #dab62e5e
+def _check_questions(questions):
+    "`BadInput` unless there is one at least, and each is known and asked once."
+    for q in questions:
+        if q not in QUESTIONS: raise unknown('question', q, QUESTIONS)
+        if list(questions).count(q)>1: raise BadInput(f'question {q!r} is asked twice; ask it once')
+    if not questions: raise BadInput(f'cues: no question is asked; choose from {", ".join(QUESTIONS)}')
+
 def cues(size=48,         # edge of an image, pixels
          bs=32,           # images in a training batch
          n_train=3000,    # images for training, the same in every epoch
          n_valid=800,     # images for validation
          seed=0,          # of both, which share no image
          device='cpu',    # where the batches go
-         correlation=0.0, # share of the images in which the shape copies the hue, in training and validation
+         correlation=0.0, # share of the images in which the shape copies the hue, in both parts
          questions=QUESTIONS[:3], # that are asked, in the order of the labels' columns
-        ) -> DataLoaders: # labels N × questions; `vocab` maps questions to their answers; the validation set carries `ids`
+        ) -> DataLoaders: # labels N × questions; `vocab` maps questions to answers; `ids` for validation
     "Images with planted cues: several independent classification tasks on the same images."
-    if wrong := [q for q in questions if q not in QUESTIONS]: raise unknown('question', wrong[0], QUESTIONS)
+    _check_questions(questions)
     columns = [QUESTIONS.index(q) for q in questions]
     def drawn(n, part):
         images,labels = draw_cues(n, size, (seed, part), correlation)
         return CueImages(images, labels[:,columns], questions)
     return dataloaders(drawn(n_train, 0), drawn(n_valid, 1), bs, device)
 
+# %% ../nbs/19_cues.ipynb #6cd325ef
+def _named_questions(text):
+    "The questions that `text` names, separated by commas; by default the first three."
+    named = tuple(q.strip() for q in text.split(',') if q.strip()) if text else QUESTIONS[:3]
+    if wrong := [q for q in named if q not in QUESTIONS]: raise unknown('question', wrong[0], QUESTIONS)
+    return named
+
+@source('cues:QUESTIONS', questions=_named_questions)
+def _cues_by_name(path=None, size=48, bs=32, device='cpu', quick=False, limit=None):
+    "The cues, with the questions that `path` names."
+    questions = () if path=='' else _named_questions(path)
+    few_or_all = (300, 100) if quick else (3000, 800)
+    n_train,n_valid = limit or few_or_all
+    return cues(size, bs, n_train, n_valid, device=device, questions=questions)
+
 # %% ../nbs/19_cues.ipynb #3edae259
 def mutual(rrc, # DataFrame of RRC: rows autoencoders named like their classifiers, columns classifiers
           ):    # symmetric DataFrame of min(RRC_ij, RRC_ji), for the names that are row and column
     "How well each of two classifiers lives on the other's autoencoder."
     names = [i for i in rrc.index if i in rrc.columns]
-    if not names: raise BadInput('no row of the RRC table is named like a column; name the autoencoders like their classifiers')
+    if not names:
+        remedy = 'name the autoencoders like their classifiers'
+        raise BadInput(f'no row of the RRC table is named like a column; {remedy}')
     v = rrc.loc[names, names].to_numpy(float)
-    for i,j in np.argwhere(~np.isfinite(v)): raise BadInput(f'row {names[i]}, column {names[j]} of the RRC table is {v[i,j]}; groups need a number in every cell')
+    for i,j in np.argwhere(~np.isfinite(v)):
+        where = f'row {names[i]}, column {names[j]} of the RRC table'
+        raise BadInput(f'{where} is {v[i,j]}; groups need a number in every cell')
     return pd.DataFrame(np.minimum(v, v.T), names, names)
 
 # %% ../nbs/19_cues.ipynb #6bf2316a
@@ -184,17 +218,19 @@ def _connected(bound, names):
 def recovery(rrc,   # DataFrame of RRC
              truth, # mapping of classifiers to their planted groups
              thresholds=None, # to evaluate; default: every interval in which the groups stay the same
-            ): # DataFrame `t`, number of `groups`, `ari` in [-0.5, 1]; by default also `from_t`, the row holding for from_t < t' ≤ t
+            ): # DataFrame `t`, number of `groups`, `ari` in [-0.5, 1]; by default also `from_t`, each row holding for from_t < t' ≤ t
     "How well the groups of an RRC table agree with the planted ones, over thresholds."
     from sklearn.metrics import adjusted_rand_score
     b = mutual(rrc)
-    if lost := [i for i in b.index if i not in truth]: raise BadInput(f'classifier {lost[0]!r} is in no planted group; add it to the truth, or drop its row')
+    lost = [i for i in b.index if i not in truth]
+    if lost: raise BadInput(f'classifier {lost[0]!r} is in no planted group; add it to the truth, or drop its row')
+    planted = [str(truth[i]) for i in b.index]
     steps = np.unique(b.to_numpy()[~np.eye(len(b), dtype=bool)])
     rows = []
     for t in ([*steps, np.inf] if thresholds is None else thresholds):
         groups = _connected((b>=t).to_numpy(), list(b.index))
         found = {name: k for k,group in enumerate(groups) for name in group}
-        rows.append((t, len(groups), adjusted_rand_score([str(truth[i]) for i in b.index], [found[i] for i in b.index])))
+        rows.append((t, len(groups), adjusted_rand_score(planted, [found[i] for i in b.index])))
     res = pd.DataFrame(rows, columns=['t', 'groups', 'ari'])
     if thresholds is None: res.insert(0, 'from_t', [-np.inf, *steps])
     return res
@@ -219,7 +255,8 @@ def plot_recovery(recoveries, # mapping of names to tables as `recovery` returns
     low,high = min([0, *ends]),max([1, *ends])+0.05
     for k,(name,r) in enumerate(recoveries.items()):
         shift = 0.012*(k-(len(recoveries)-1)/2)   # lines that agree stay visible
-        ax.stairs(r.ari+shift, [low, *np.clip(r.t, low, high)], baseline=None, lw=1.6, color=f'C{k%10}', ls=('-', '--')[k//10%2], label=str(name))
+        style = dict(color=f'C{k%10}', ls=('-', '--')[k//10%2], lw=1.6, label=str(name))
+        ax.stairs(r.ari+shift, [low, *np.clip(r.t, low, high)], baseline=None, **style)
     if t is not None: ax.axvline(t, color='0.6', lw=1, ls=':')
     ax.set(xlabel='threshold t', ylabel='adjusted Rand index', xlim=(low, high))
     ax.grid(alpha=0.3)

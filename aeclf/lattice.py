@@ -16,8 +16,8 @@ import numpy as np
 from .contexts import formal_context, set_text
 from .tables import autoencoder_label
 
-# %% ../nbs/14_lattice.ipynb #23ac14d0
-from .contexts import is_chain, lattice_line, lattice_text, lattices, persistence
+# %% ../nbs/14_lattice.ipynb #abc1cfeb
+from .contexts import is_chain, lattice_line, lattice_text, lattices, persistence   # found here as well
 
 # %% ../nbs/14_lattice.ipynb #d5ef4d73
 def _layers(lattice):

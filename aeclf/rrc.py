@@ -16,8 +16,8 @@ import numpy as np, pandas as pd
 from .store import BadInput, unknown
 from .tables import autoencoder_label, legend_beside
 
-# %% ../nbs/12_rrc.ipynb #1a3bd88b
-from .tables import read_table, write_table
+# %% ../nbs/12_rrc.ipynb #7e5f47ee
+from .tables import read_table, write_table   # found here as well
 
 # %% ../nbs/12_rrc.ipynb #c1b863ef
 _REFERENCES = ['own', 'original']

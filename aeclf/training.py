@@ -166,3 +166,5 @@ def plot_histories(histories, # mapping of names to histories as `fit_poly` retu
     ax.grid(alpha=0.3)
     ax.legend(frameon=False, loc='center left', bbox_to_anchor=(1, 0.5))
     return ax
+
+from fastai.callback.fp16 import AMPMode,MixedPrecision

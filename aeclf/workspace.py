@@ -20,9 +20,9 @@ from .classifiers import as_classifier,named_classifiers,split_weights
 from .classifiers import classifier as make_classifier
 from .config import difference,read_config
 from .crosseval import load_crosseval
-from .data import dataloaders,images_digest,load,stack_images,thinned
+from .data import dataloaders,images_digest,load,thinned
 from .reconstruction import reconstruct as decode_images
-from .reconstruction import shuffled
+from .reconstruction import shuffled_images as first_shuffled
 from .rrc import bootstrap as resample
 from .rrc import rrc as relative_capacity
 from .segnet import SegNet,check_size,reinitialized
@@ -352,8 +352,7 @@ def bootstrap(self:Workspace):
 @patch
 def shuffled_images(self:Workspace, k): # images wanted
     "The first `k` validation images of the seeded shuffle, k×3×H×W."
-    valid = self.images.valid_ds
-    return stack_images(valid, shuffled(len(valid), k, self.config.seed))
+    return first_shuffled(self.images.valid_ds, k, self.config.seed)
 
 @patch
 def reconstructions(self:Workspace, k): # images wanted
