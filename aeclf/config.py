@@ -90,7 +90,7 @@ _PRESETS = Path(__file__).parent/'presets' if '__file__' in globals() else Path(
 
 def presets() -> dict: # name to path of its TOML file
     "The presets that come with the package."
-    return {p.stem: p for p in sorted(_PRESETS.glob('*.toml'))}
+    return {p.stem: p for p in sorted(_PRESETS.glob('*.toml'), key=lambda p: p.stem)}
 
 def preset_settings(name # one of `presets()`, or the path of a TOML file
                    ) -> dict: # settings of `Config`, and what the preset says of itself under `preset`
@@ -117,7 +117,9 @@ def _asked_each_question(each, data):
     "The classifiers of a preset that has some for each question of the images."
     kind,_,rest = data.partition(':')
     if kind not in SOURCES: raise unknown('data set', data, [s.pattern for s in SOURCES.values()])
-    return {f'{question}-{name}': full for question in SOURCES[kind].questions(rest) for name,full in each.items()}
+    questions = SOURCES[kind].questions
+    if questions is None: raise BadInput(f'the images of {data!r} hold one question, the preset is for several; use another preset or --data')
+    return {f'{question}-{name}': full for question in questions(rest) for name,full in each.items()}
 
 def _chosen_classifiers(asked, values, size):
     "Name to full name, for what was `asked` for; else for what the preset says, else L, A, V, I, R."

@@ -168,3 +168,13 @@ def plot_histories(histories, # mapping of names to histories as `fit_poly` retu
     return ax
 
 from fastai.callback.fp16 import AMPMode,MixedPrecision
+class TrainedInBF16(MixedPrecision):
+    "bfloat16 where batches are trained on, float32 where they are validated on."
+    def __init__(self): super().__init__(amp_mode=AMPMode.BF16)
+
+    def before_batch(self):
+        if self.training: super().before_batch()
+
+    def after_loss(self):
+        if self.training: super().after_loss()
+
