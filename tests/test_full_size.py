@@ -3,13 +3,13 @@ import copy
 
 import pytest, torch
 
-from aeclf.classifiers import LETTERS, classifier
+from aeclf.classifiers import SCALES, classifier
 from aeclf.composite import Composite
 from aeclf.crosseval import cross_evaluate
 from aeclf.data import dataloaders
 from aeclf.segnet import SegNet, reinitialized
-from aeclf.store import digest
-from aeclf.training import OPTIMIZERS, ae_learner, classifier_learner, composite_learner, seeded
+from aeclf.store import digest, seeded
+from aeclf.training import OPTIMIZERS, ae_learner, classifier_learner, composite_learner
 
 K = 10
 
@@ -34,7 +34,7 @@ def autoencoder():
 
 @pytest.fixture(scope='module')
 def classifiers():
-    with seeded(0): return {letter: classifier(name, K, 224) for letter,name in LETTERS['full'].items()}
+    with seeded(0): return {letter: classifier(name, K, 224) for letter,name in SCALES['full'].items()}
 
 
 def one_step(learn):
@@ -55,7 +55,7 @@ def test_shapes(autoencoder, classifiers):
 
 @pytest.mark.parametrize('letter', list('LAVIR'))
 def test_a_step_of_every_classifier(dls, letter):
-    model = classifier(LETTERS['full'][letter], K, 224)
+    model = classifier(SCALES['full'][letter], K, 224)
     before = digest(model)
     one_step(classifier_learner(dls, model, opt_func=OPTIMIZERS['sgd']))
     assert digest(model) != before

@@ -7,8 +7,7 @@ from timm.models import get_pretrained_cfg
 from aeclf.classifiers import classifier
 from aeclf.composite import Composite
 from aeclf.segnet import SegNet
-from aeclf.store import digest, save_weights
-from aeclf.training import seeded
+from aeclf.store import digest, save_weights, seeded
 from conftest import aeclf, one_line
 
 FAMILIES = ['resnet18', 'vit_tiny_patch16_224', 'deit3_small_patch16_224', 'mixer_s32_224', 'gmlp_s16_224', 'resmlp_12_224', 'convnext_atto', 'efficientnet_lite0',

@@ -13,11 +13,13 @@ from fastai.callback.core import Callback, CancelFitException
 from fastai.data.core import DataLoaders
 from fastai.data.load import DataLoader
 
-from aeclf.classifiers import LETTERS, classifier
+from aeclf.classifiers import SCALES, classifier
+from aeclf.panels import save_panels
 from aeclf.pictures import train_tfm, valid_tfm
-from aeclf.reconstruction import reconstruct, reconstruction_quality, save_panels
+from aeclf.reconstruction import reconstruct, reconstruction_quality
 from aeclf.segnet import SegNet
-from aeclf.training import ae_learner, classifier_learner, seeded
+from aeclf.store import seeded
+from aeclf.training import ae_learner, classifier_learner
 from aeclf.unlabelled import Damaged, Unlabelled, unlabelled
 
 results = Path(__file__).parents[1]/'results'/'full-size'
@@ -48,8 +50,10 @@ def measured(learn, batches):
 
 def loading(folder):
     rows = []
-    for name, make, learner, bs, batches in (('L', lambda: classifier(LETTERS['full']['L'], 10, 224), classifier_learner, 32, 24), ('A', lambda: classifier(LETTERS['full']['A'], 10, 224), classifier_learner, 32, 24),
-                                             ('R', lambda: classifier(LETTERS['full']['R'], 10, 224), classifier_learner, 16, 10), ('A_S', SegNet, ae_learner, 4, 8)):
+    def letter(k): return lambda: classifier(SCALES['full'][k], 10, 224)
+    trainings = [('L', letter('L'), classifier_learner, 32, 24), ('A', letter('A'), classifier_learner, 32, 24),
+                 ('R', letter('R'), classifier_learner, 16, 10), ('A_S', SegNet, ae_learner, 4, 8)]
+    for name, make, learner, bs, batches in trainings:
         for workers in (0, 2):
             dl = unlabelled(f'folder:{folder}', 224, bs, num_workers=workers)
             wait = measured(learner(DataLoaders(dl, dl), make()), batches)
