@@ -90,11 +90,11 @@ def _indexed(names):
     pattern = re.compile('A_('+'|'.join(re.escape(str(escape(n))) for n in longest_first)+r')(?!\w)')
     return lambda text: Markup(pattern.sub(r'A<sub>\1</sub>', str(escape(text))))
 
-def _template(names):
+def _template(names, file='page.html'):
     "The page, to be filled in; `names` of autoencoders get their index."
     environment = jinja2.Environment(autoescape=True, loader=jinja2.FileSystemLoader(_PAGE))
     environment.filters['indexed'] = _indexed(names)
-    return environment.get_template('page.html')
+    return environment.get_template(file)
 
 # %% ../nbs/27_report.ipynb #27000005
 def _shown_frame(row, study):
