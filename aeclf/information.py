@@ -10,21 +10,15 @@ __all__ = ['nmi', 'shuffled_nmi', 'calibrated_nmi', 'information', 'plot_informa
 # %% ../nbs/18_information.ipynb #1d5afd8d
 import numpy as np, pandas as pd
 
-from .rrc import autoencoder_label
+from .reconstruction import check_same_shape,clamped
+from .tables import autoencoder_label,legend_beside
 
 # %% ../nbs/18_information.ipynb #c65150f0
-def _floats(images):
-    "A tensor or array 3×H×W or N×3×H×W as float32 N×3×P, P pixels in a row."
-    if hasattr(images, 'detach'): images = images.detach().cpu().float()
-    images = np.asarray(images)
-    if images.ndim not in (3, 4) or images.shape[-3]!=3 or images.dtype.kind!='f' or not images.size:
-        raise ValueError(f'images are 3×H×W or N×3×H×W floats in [0, 1], not {"×".join(map(str, images.shape))} of {images.dtype}')
-    return images.astype(np.float32).reshape(-1, 3, images.shape[-2]*images.shape[-1])
-
 def _levels(images, bins):
-    "`images` as whole numbers from 0 to `bins`−1, N×3×P."
+    "`images` as whole numbers from 0 to `bins`−1, N×3×P, P pixels in a row."
     if bins!=int(bins) or bins<2: raise ValueError(f'bins = {bins}; two whole bins are the least')
-    return np.minimum(np.nan_to_num(_floats(images), nan=0).clip(0, 1)*bins, bins-1).astype(int)
+    levels = np.minimum(clamped(images)*bins, bins-1).astype(int)
+    return levels.reshape(-1, 3, images.shape[-2]*images.shape[-1])
 
 # %% ../nbs/18_information.ipynb #500eb171
 def _entropy(counts):
@@ -38,20 +32,19 @@ def _entropies(a, b, bins):
     return np.sum([(_entropy(t.sum(1)), _entropy(t.sum(0)), _entropy(t)) for t in tables], 0)
 
 # %% ../nbs/18_information.ipynb #2e580c03
-def _same_shape(a, b, name=''):
-    "`ValueError` unless `a` and `b` have one shape."
-    if tuple(a.shape)!=tuple(b.shape): raise ValueError(f'{name}shapes differ: {tuple(a.shape)} and {tuple(b.shape)}')
+def _nmi_of_levels(a, b, bins):
+    "nMI of one pair of 3×P levels; 1 where both are constant."
+    h_a,h_b,h_ab = _entropies(a, b, bins)
+    if h_a+h_b<=0: return 1.
+    return np.clip(2*(h_a+h_b-h_ab)/(h_a+h_b), 0, 1)
 
 def nmi(a,       # 3×H×W or N×3×H×W floats, tensor or array; clamped to [0, 1]
         b,       # the same shape
         bins=32, # equal steps of [0, 1], ≥ 2
        ): # in [0, 1]: a float for one image, else N values
     "Normalised mutual information of the images `a` and `b`, pixel by pixel."
-    _same_shape(a, b)
-    res = []
-    for x,y in zip(_levels(a, bins), _levels(b, bins)):
-        h_a,h_b,h_ab = _entropies(x, y, bins)
-        res.append(np.clip(2*(h_a+h_b-h_ab)/(h_a+h_b), 0, 1) if h_a+h_b>0 else 1.)
+    check_same_shape(a, b)
+    res = [_nmi_of_levels(x, y, bins) for x,y in zip(_levels(a, bins), _levels(b, bins))]
     return np.array(res) if len(a.shape)==4 else float(res[0])
 
 # %% ../nbs/18_information.ipynb #ee886beb
@@ -63,10 +56,11 @@ def shuffled_nmi(a,          # 3×H×W or N×3×H×W floats
                 ): # in [0, 1]: a float for one image, else N values
     "The nMI that is left when the pixels of `b` have changed places."
     if shuffles<1: raise ValueError(f'shuffles = {shuffles}; one is the least')
-    _same_shape(a, b)
-    rng,pixels = np.random.default_rng(seed),_floats(b)
-    mix = lambda: pixels[...,rng.permutation(pixels.shape[-1])].reshape(b.shape)
-    res = np.mean([nmi(a, mix(), bins) for _ in range(shuffles)], 0)
+    check_same_shape(a, b)
+    rng,places = np.random.default_rng(seed),b.shape[-2]*b.shape[-1]
+    pixels = clamped(b).reshape(*b.shape[:-2], places)
+    mixed = (pixels[...,rng.permutation(places)].reshape(b.shape) for _ in range(shuffles))
+    res = np.mean([nmi(a, o, bins) for o in mixed], 0)
     return res if len(b.shape)==4 else float(res)
 
 # %% ../nbs/18_information.ipynb #6c39b8be
@@ -80,7 +74,7 @@ def calibrated_nmi(a,          # 3×H×W or N×3×H×W floats
                    bins=32,    # as in `nmi`
                    seed=0,     # of the shuffles
                    shuffles=3, # of the pixels of `b`, for the baseline
-                  ): # ≤ 1: a float for one image, else N values; 0 is chance, NaN where both images are constant
+                  ): # ≤ 1, 0 is chance, NaN where both are constant: a float, or N values
     "(nMI − b)/(1 − b), b from shuffled pixels."
     res = _calibrated(nmi(a, b, bins), shuffled_nmi(a, b, bins, seed, shuffles))
     return res if len(a.shape)==4 else float(res)
@@ -95,8 +89,11 @@ def _partners(n, seed):
     return res
 
 # %% ../nbs/18_information.ipynb #01b29b27
-def _mean_pair(a, b, bins, seed, shuffles):
-    "Means of nMI, its baseline and the calibrated figure, and how many pairs they are of: those that are not both constant."
+_COLUMNS = ['autoencoder', 'bins', 'intra', 'inter', 'baseline',
+            'intra_calibrated', 'inter_calibrated', 'images']
+
+def _mean_of_pairs(a, b, bins, seed, shuffles):
+    "Means of nMI, its baseline and the calibrated figure; of how many pairs, both constant left out."
     value,base = nmi(a, b, bins),shuffled_nmi(a, b, bins, seed, shuffles)
     told = base<1
     means = [pd.Series(o[told]).mean() for o in (value, base, _calibrated(value, base))]
@@ -107,31 +104,33 @@ def information(originals,       # N×3×H×W, RGB in [0, 1], N ≥ 2
                 bins=32,         # as in `nmi`
                 seed=0,          # of partners and shuffles
                 shuffles=3,      # for the baselines
-               ) -> pd.DataFrame: # a row per autoencoder: autoencoder, bins, intra, inter, baseline (of intra), intra_calibrated, inter_calibrated, images
+               ) -> pd.DataFrame: # a row per autoencoder; `baseline` is that of `intra`
     "Normalised mutual information of every autoencoder, within an image and across images."
     rows,others = [],originals[_partners(len(originals), seed)]
     for name,o in reconstructions.items():
-        _same_shape(originals, o, f'{name}: ')
-        intra,base,intra_c,n = _mean_pair(originals, o, bins, seed, shuffles)
-        inter,_,inter_c,_ = _mean_pair(others, o, bins, seed, shuffles)
+        check_same_shape(originals, o, name)
+        intra,base,intra_c,n = _mean_of_pairs(originals, o, bins, seed, shuffles)
+        inter,_,inter_c,_ = _mean_of_pairs(others, o, bins, seed, shuffles)
         rows.append((name, bins, intra, inter, base, intra_c, inter_c, n))
-    return pd.DataFrame(rows, columns=['autoencoder', 'bins', 'intra', 'inter', 'baseline', 'intra_calibrated', 'inter_calibrated', 'images'])
+    return pd.DataFrame(rows, columns=_COLUMNS)
 
 # %% ../nbs/18_information.ipynb #b5d4f482
-def _axes(n):
-    from matplotlib.figure import Figure
-    return Figure((4.6, 0.75+0.24*n), dpi=100, layout='constrained').add_subplot()
+def _row_label(name): return name if name=='original' else autoencoder_label(name)
 
 def plot_information(table,   # DataFrame of `information`, one number of bins
                      ax=None, # axes to draw on; default: a new figure
                     ): # the axes
     "Calibrated nMI of every autoencoder: within an image and across images."
-    ax,y = _axes(len(table)) if ax is None else ax,range(len(table))
-    ax.hlines(y, table.inter_calibrated, table.intra_calibrated, color='#9ecae1', lw=2, zorder=1)
-    ax.scatter(table.intra_calibrated, y, color='#08519c', label='same image', zorder=2)
-    ax.scatter(table.inter_calibrated, y, ec='#08519c', color='white', label='another image', zorder=2)
-    ax.set(xlim=(-0.05, 1.05), ylim=(len(table)-0.5, -0.5), xlabel=f'calibrated nMI, {table.bins.iloc[0]} bins')
-    ax.set_yticks(y, [o if o=='original' else autoencoder_label(o) for o in table.autoencoder])
+    from matplotlib.figure import Figure
+    size = 4.6, 0.75+0.24*len(table)
+    if ax is None: ax = Figure(size, dpi=100, layout='constrained').add_subplot()
+    y,intra,inter = range(len(table)),table.intra_calibrated,table.inter_calibrated
+    ax.hlines(y, inter, intra, color='#9ecae1', lw=2, zorder=1)
+    ax.scatter(intra, y, color='#08519c', label='same image', zorder=2)
+    ax.scatter(inter, y, ec='#08519c', color='white', label='another image', zorder=2)
+    ax.set(xlim=(-0.05, 1.05), ylim=(len(table)-0.5, -0.5))
+    ax.set_xlabel(f'calibrated nMI, {table.bins.iloc[0]} bins')
+    ax.set_yticks(y, [_row_label(o) for o in table.autoencoder])
     ax.legend(fontsize=7, loc='lower right')
     return ax
 
@@ -142,22 +141,22 @@ def information_by_bins(originals,       # N×3×H×W, RGB in [0, 1]
                         **kw,            # `seed` and `shuffles` of `information`
                        ) -> pd.DataFrame: # the rows of `information` for each number of bins
     "`information` with different numbers of bins."
-    return pd.concat([information(originals, reconstructions, b, **kw) for b in bins], ignore_index=True)
+    tables = [information(originals, reconstructions, b, **kw) for b in bins]
+    return pd.concat(tables, ignore_index=True)
 
 # %% ../nbs/18_information.ipynb #fd433c19
 def plot_bins(sweep): # DataFrame of `information_by_bins`; → matplotlib Figure
-    "nMI over the number of bins, raw and calibrated; full lines within an image, dashed ones across images."
+    "nMI over the number of bins, raw and calibrated; full lines within an image, dashed across images."
     from matplotlib.figure import Figure
     fig = Figure((7, 2.6), dpi=100, layout='constrained')
     axs = fig.subplots(1, 2, sharey=True)
     for ax,end,title in zip(axs, ('', '_calibrated'), ('raw', 'calibrated')):
         for k,(name,o) in enumerate(sweep.groupby('autoencoder', sort=False)):
-            label = name if name=='original' else autoencoder_label(name)
-            ax.plot(o.bins, o['intra'+end], f'C{k}o-', ms=3, lw=1.2, label=label)
+            ax.plot(o.bins, o['intra'+end], f'C{k}o-', ms=3, lw=1.2, label=_row_label(name))
             ax.plot(o.bins, o['inter'+end], f'C{k}o--', ms=3, lw=1.2, mfc='white')
         ax.set_xscale('log', base=2)
         ax.set_xticks(sweep.bins.unique(), sweep.bins.unique())
         ax.set(xlabel='bins', title=title, ylim=(-0.04, 1.04))
     axs[0].set_ylabel('nMI')
-    axs[1].legend(fontsize=7, loc='center left', bbox_to_anchor=(1, 0.5))
+    legend_beside(axs[1], fontsize=7)
     return fig

@@ -25,24 +25,29 @@ from .study import Study
 # %% ../nbs/27_report.ipynb #a15b0012
 def _number_cell(value, digits, below):
     "A number, truth or nothing."
-    if isinstance(value, (bool, np.bool_)): return dict(text='yes' if value else 'no', key=int(value), below=below)
-    if isinstance(value, (int, np.integer)): return dict(text=f'{value:,}', key=int(value), below=below)
-    if math.isnan(value): return dict(text='–', key='', below=below)
-    if math.isinf(value): return dict(text='∞' if value>0 else '−∞', key=str(value), below=below)
-    return dict(text=f'{value:.{digits}f}', key=float(value), below=below)
+    cell = lambda text, key: dict(text=text, key=key, below=below)
+    if isinstance(value, (bool, np.bool_)): return cell('yes' if value else 'no', int(value))
+    if isinstance(value, (int, np.integer)): return cell(f'{value:,}', int(value))
+    if math.isnan(value): return cell('–', '')
+    if math.isinf(value): return cell('∞' if value>0 else '−∞', str(value))
+    return cell(f'{value:.{digits}f}', float(value))
+
+_NUMBERS = (bool, int, float, np.bool_, np.integer, np.floating)
 
 def page_cell(value,    # number, text, or tuple of names
               digits=3, # of floats
               below='', # small letters
              ) -> dict: # `text`, `key`, and `below` or `words`
     "A cell: its text, what it is sorted by, and its second line."
-    if isinstance(value, (bool, int, float, np.bool_, np.integer, np.floating)): return _number_cell(value, digits, below)
-    if isinstance(value, tuple): return dict(text=', '.join(value) or '–', key=' '.join(value), words=True)
-    return dict(text=str(value), key=str(value), words=True)
+    if isinstance(value, _NUMBERS): return _number_cell(value, digits, below)
+    text,key = str(value),str(value)
+    if isinstance(value, tuple): text,key = ', '.join(value) or '–',' '.join(value)
+    return dict(text=text, key=key, words=True)
 
 def _painter(name):
     "The heading of a row of images: A with an index, or the originals."
-    return dict(text=name, key=name) if name=='original' else dict(text='A', index=name, key=f'A_{name}')
+    if name=='original': return dict(text=name, key=name)
+    return dict(text='A', index=name, key=f'A_{name}')
 
 # %% ../nbs/27_report.ipynb #a15b0013
 _MOST_ROWS,_MOST_CSV = 300,1_000_000   # shown; bytes carried along
@@ -61,8 +66,8 @@ def _page_rows(frame, digits, painters, between):
     "The cells of the rows that are shown."
     head = _painter if painters else lambda i: page_cell(i, 2)
     values = frame.itertuples(index=False, name=None)
-    return [[head(i), *(page_cell(v, digits, between.get((i, j), '')) for j,v in zip(frame.columns, row))]
-            for i,row in zip(frame.index[:_MOST_ROWS], values)]
+    cells = lambda i, row: [page_cell(v, digits, between.get((i, j), '')) for j,v in zip(frame.columns, row)]
+    return [[head(i), *cells(i, row)] for i,row in zip(frame.index[:_MOST_ROWS], values)]
 
 # %% ../nbs/27_report.ipynb #27000002
 def page_table(frame,        # the first level of the index becomes the headings of the rows
@@ -90,11 +95,11 @@ def _indexed(names):
     pattern = re.compile('A_('+'|'.join(re.escape(str(escape(n))) for n in longest_first)+r')(?!\w)')
     return lambda text: Markup(pattern.sub(r'A<sub>\1</sub>', str(escape(text))))
 
-def _template(names):
+def _template(names, file='page.html'):
     "The page, to be filled in; `names` of autoencoders get their index."
     environment = jinja2.Environment(autoescape=True, loader=jinja2.FileSystemLoader(_PAGE))
     environment.filters['indexed'] = _indexed(names)
-    return environment.get_template('page.html')
+    return environment.get_template(file)
 
 # %% ../nbs/27_report.ipynb #27000005
 def _shown_frame(row, study):
@@ -105,15 +110,17 @@ def _shown_frame(row, study):
 def _table_of(row, study):
     "A row of the results as a table of the page."
     look,caption = dict(row.look),row.caption
-    intervals = look.pop('intervals', None)
-    if intervals: look['intervals'],caption = intervals(study),f'{caption}, with the interval that holds {study.boot.level:.0%} of the resamples'
+    if 'intervals' in look:
+        look['intervals'] = look['intervals'](study)
+        caption += f', with the interval that holds {study.boot.level:.0%} of the resamples'
     return page_table(_shown_frame(row, study), caption, row.id, **look)
 
 def _pictures_of(row, study):
     "The pictures of a row that are there."
     kind = row.look.get('kind', 'chart')
     files = {item: study.path/file for item,file in row.files(study).items()}
-    return [dict(caption=row.caption.format(item), kind=kind, data=base64.b64encode(path.read_bytes()).decode())
+    encoded = lambda path: base64.b64encode(path.read_bytes()).decode()
+    return [dict(caption=row.caption.format(item), kind=kind, data=encoded(path))
             for item,path in files.items() if path.is_file()]
 
 # %% ../nbs/27_report.ipynb #27000006
@@ -122,8 +129,8 @@ def section_results(study, # a finished `Study`
                    ) -> dict: # `pictures`, `tables`, `folded`
     "What a section of the page shows."
     rows = rows_of(study, section=section)
-    tables = [row for row in rows if row.suffix=='.csv']
-    return dict(pictures=[p for row in rows if row.suffix=='.png' for p in _pictures_of(row, study)],
+    tables,figures = ([row for row in rows if row.suffix==suffix] for suffix in ('.csv', '.png'))
+    return dict(pictures=[p for row in figures for p in _pictures_of(row, study)],
                 tables=[_table_of(row, study) for row in tables if not row.folded],
                 folded=[_table_of(row, study) for row in tables if row.folded])
 
@@ -149,16 +156,16 @@ _DASHES = ['solid', 'dash', 'dot', 'dashdot', 'longdash', 'longdashdot']
 
 def _curve(x, y, name, k):
     "A curve: the k-th of its picture."
-    return dict(type='scatter', mode='lines+markers', name=name, x=[int(v) for v in x],
-                y=[None if not math.isfinite(v) else round(float(v), 5) for v in y], connectgaps=True,
-                line=dict(color=_PALETTE[k%len(_PALETTE)], dash=_DASHES[k%len(_DASHES)], width=2), marker=dict(size=6),
-                hovertemplate='epoch %{x}: %{y:.3f}')
+    heights = [round(float(v), 5) if math.isfinite(v) else None for v in y]
+    line = dict(color=_PALETTE[k%len(_PALETTE)], dash=_DASHES[k%len(_DASHES)], width=2)
+    return dict(type='scatter', mode='lines+markers', name=name, x=[int(v) for v in x], y=heights,
+                connectgaps=True, line=line, marker=dict(size=6), hovertemplate='epoch %{x}: %{y:.3f}')
 
 def _curves_picture(curves, y):
     "Curves with what plotly has to know of the axes."
-    step = max(1, -(-len(curves[0]['x'])//10))
-    return dict(data=curves, layout=dict(yaxis=dict(title=dict(text=y), rangemode='tozero'),
-                                         xaxis=dict(title=dict(text='epoch of fine-tuning'), dtick=step)))
+    yaxis = dict(title=dict(text=y), rangemode='tozero')
+    xaxis = dict(title=dict(text='epoch of fine-tuning'), dtick=max(1, -(-len(curves[0]['x'])//10)))
+    return dict(data=curves, layout=dict(yaxis=yaxis, xaxis=xaxis))
 
 # %% ../nbs/27_report.ipynb #2700000a
 def _own_accuracy(study, name, k):
@@ -176,8 +183,9 @@ def curve_pictures(study # a finished `Study`
     "Own accuracy over the epochs, then the RRC of every autoencoder."
     names,epochs = list(study.config.classifiers),epochs_of(study)
     own = _curves_picture([_own_accuracy(study, n, k) for k,n in enumerate(names)], 'accuracy')
-    return [('accuracy of every classifier on its own autoencoder', own),
-            *((f'RRC of A_{i} for every classifier', _curves_picture(_rrc_curves(epochs, i, names), 'RRC')) for i in names)]
+    of_each = [(f'RRC of A_{i} for every classifier', _curves_picture(_rrc_curves(epochs, i, names), 'RRC'))
+               for i in names]
+    return [('accuracy of every classifier on its own autoencoder', own), *of_each]
 
 # %% ../nbs/27_report.ipynb #a15b0042
 def _readings(study, k):
@@ -195,13 +203,18 @@ def _truth(study, k):
 
 # %% ../nbs/27_report.ipynb #2700000b
 def _reconstructions(study):
-    "The images that are shown and what is made of them; None where the study's images are no longer there."
+    "The images that are shown and what is made of them; None where the images are no longer there."
     try:
         if len(study.images.valid_ds)!=len(study.crosseval.labels): return None
         images,made = study.reconstructions(study.config.panels)
     except (BadInput, OSError): return None
     if study.config.size<=100: return images,made
     return images,{k: o for k,o in made.items() if k not in study.control_names}   # room for more images
+
+def _shot(study, k, sheet, columns):
+    "The image `k` with its sheet, its truth and what is said of each column."
+    says = _readings(study, k)
+    return dict(sheet=sheet, truth=_truth(study, k), says=[says[c] for c in columns])
 
 def image_browser(study # a finished `Study`
                  ):     # what the page asks for, or None
@@ -211,22 +224,23 @@ def image_browser(study # a finished `Study`
     images,made = found
     limits,columns = lab_limits(images, made),['original', *made]
     sheets = [base64.b64encode(sheet).decode() for sheet in image_sheets(images, made, limits)]
-    shots = []
-    for k,sheet in zip(shuffled(len(study.images.valid_ds), study.config.panels, study.config.seed), sheets):
-        says = _readings(study, k)
-        shots.append(dict(sheet=sheet, truth=_truth(study, k), says=[says[c] for c in columns]))
+    numbers = shuffled(len(study.images.valid_ds), study.config.panels, study.config.seed)
+    shots = [_shot(study, k, sheet, columns) for k,sheet in zip(numbers, sheets)]
     scales = [dict(name=name, more=more, less=less, limit=f'{limit:g}', colours=colours)
               for (name,more,less,colours),limit in zip(LAB_CHANNELS, limits)]
-    return dict(columns=columns, width=images.shape[3], height=images.shape[2], shots=shots, scales=scales, wanted=len(images))
+    return dict(columns=columns, width=images.shape[3], height=images.shape[2], shots=shots, scales=scales,
+                wanted=len(images))
 
 # %% ../nbs/27_report.ipynb #a15b0068
 def _script_data(study, steps, plots, images):
     "What the script reads."
+    only = lambda o, *keys: {k: o[k] for k in keys}
     highs = [None if math.isinf(high) else high for high in study.lattices().to_t]
-    told = [{k: o[k] for k in ('t', 'where', 'count', 'chain', 'concepts')} | dict(to=high) for o,high in zip(steps, highs)]
-    browser = images and {k: images[k] for k in ('columns', 'width', 'height')} | dict(
-        names=list(study.config.classifiers), shots=[{k: o[k] for k in ('truth', 'says')} for o in images['shots']])
-    return dict(steps=told, plots=[plot for _,plot in plots], images=browser)
+    told = [only(o, 't', 'where', 'count', 'chain', 'concepts') | dict(to=high) for o,high in zip(steps, highs)]
+    if images:
+        shots = [only(o, 'truth', 'says') for o in images['shots']]
+        images = only(images, 'columns', 'width', 'height') | dict(names=list(study.config.classifiers), shots=shots)
+    return dict(steps=told, plots=[plot for _,plot in plots], images=images)
 
 def _answer(study):
     "The sentences of the answer."
@@ -234,18 +248,24 @@ def _answer(study):
     return [*answer_sentences(study.rrc(), boot=study.boot), *filter(None, more)]
 
 # %% ../nbs/27_report.ipynb #2700000c
+def _asked_parts(study):
+    "What was asked, and how to ask it again."
+    c,n = study.config,len(study.crosseval.labels)
+    toml = (study.path/'study.toml').read_text(encoding='utf-8')
+    return dict(title=f'aeclf: {c.data}', names=list(c.classifiers), config=c, n=n, watched=min(c.watch, n),
+                controls=study.control_names, asked=what_was_asked(study), command=command_of(c),
+                provenance=provenance(study), toml=toml)
+
 def page_parts(study # a finished `Study`
               ) -> dict: # name to value, for page.html
     "Everything that the page asks for."
-    c,n,images = study.config,len(study.crosseval.labels),image_browser(study)
-    (steps,now),plots = lattice_steps(study.rrc(), study.boot),curve_pictures(study)
-    wanted = [s for s in SECTIONS if s!='images' or images is None]   # drawn panels stand in for images that are gone
-    return dict(title=f'aeclf: {c.data}', names=list(c.classifiers), config=c, n=n, controls=study.control_names,
-                watched=min(c.watch, n), answer=_answer(study), warning=study.boot.warning, asked=what_was_asked(study),
-                draws=draws_sentence(study.boot), sections={s: section_results(study, s) for s in wanted},
-                steps=steps, now=now, barcode=barcode(study.rrc()), plots=plots, images=images,
-                command=command_of(c), provenance=provenance(study), toml=(study.path/'study.toml').read_text(encoding='utf-8'),
-                data=_script_data(study, steps, plots, images))
+    images,plots = image_browser(study),curve_pictures(study)
+    steps,now = lattice_steps(study.rrc(), study.boot)
+    sections = [s for s in SECTIONS if s!='images' or images is None]   # panels stand in for images that are gone
+    said = dict(answer=_answer(study), warning=study.boot.warning, draws=draws_sentence(study.boot))
+    shown = dict(sections={s: section_results(study, s) for s in sections}, steps=steps, now=now,
+                 barcode=barcode(study.rrc()), plots=plots, images=images)
+    return _asked_parts(study) | said | shown | dict(data=_script_data(study, steps, plots, images))
 
 # %% ../nbs/27_report.ipynb #a15b0070
 def _plotly():

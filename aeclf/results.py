@@ -49,19 +49,20 @@ SECTIONS = ('accuracy', 'rrc', 'lattice', 'sure', 'curves', 'images', 'marks', '
 @dataclass
 class Result:
     "One table or figure of a study, or several of a kind."
-    name: str       # of its file below the study's folder, without suffix; `{}` stands for the item where there are several
-    make: Callable  # workspace (and item) → DataFrame, whose index is its first column, or matplotlib Figure
+    name: str       # of its file in the study's folder, without suffix; `{}` stands for an item
+    make: Callable  # workspace (and item) → DataFrame, its index written first, or matplotlib Figure
     suffix: str     # `.csv` or `.png`
     stage: str      # that writes it; '' where only the report shows it
     caption: str    # in the report; `{}` stands for the item
     section: str    # of the report that shows it, one of `SECTIONS`; '' where none does
-    items: Callable # workspace → one item for each file; none where the study has no such thing
-    shown: Callable = None   # workspace → the DataFrame that the report shows in place of the file's
+    items: Callable # workspace → an item for each file; none where the study has no such thing
+    shown: Callable = None   # workspace → DataFrame that the report shows in place of the file's
     folded: bool = False     # in the report, to be opened by a click
-    look: dict = field(default_factory=dict) # further arguments of whoever draws or shows it
+    look: dict = field(default_factory=dict) # how it is drawn or shown
 
     @property
-    def id(self): # in the report
+    def id(self):
+        "Its name in the report."
         return self.name.rpartition('/')[2]
 
     def files(self, ws): # `Workspace`
@@ -82,25 +83,25 @@ def _register(suffix, name, stage, caption, section, items, **more):
     return register
 
 # %% ../nbs/25_results.ipynb #4e5a000c
-def table(name,       # of its CSV below the study's folder, without suffix
+def table(name,       # of its CSV in the study's folder, without suffix
           stage='',   # that writes it, such as `'evidence'`; '' where only the report shows it
           caption='', # in the report
           section='', # of the report, one of `SECTIONS`; '' where it is not shown
           items=None, # workspace → one item for each file; default: one file, always
           shown=None, # workspace → DataFrame to show; default: what the file holds
           folded=False, # in the report, to be opened by a click
-          **look,     # how the report shows it: `corner`, `digits`, `painters`, `heat`, `intervals`
+          **look,     # in the report: `corner`, `digits`, `painters`, `heat`, `intervals`
          ):           # decorator of a function of a `Workspace` that returns a DataFrame
     "Register a table of every study."
     return _register('.csv', name, stage, caption, section, items, shown=shown, folded=folded, look=look)
 
-def figure(name,       # of its PNG below the study's folder, without suffix; `{}` stands for the item
+def figure(name,       # of its PNG in the study's folder, without suffix; `{}` stands for an item
            stage='figures', # that writes it
            caption='', # in the report; `{}` stands for the item
            section='', # of the report, one of `SECTIONS`; '' where it is not shown
            items=None, # workspace → one item for each file; default: one file, always
-           **look,     # `dpi`, of the file; `kind`, `'chart'` or `''` for a picture that keeps its colours in the dark
-          ):           # decorator of a function of a `Workspace` (and an item) that returns a matplotlib Figure
+           **look,     # `dpi` of the file; `kind`: `'chart'`, or `''` for what keeps its colours in the dark
+          ):           # decorator of a function of a `Workspace` (and an item): matplotlib Figure
     "Register a figure of every study."
     return _register('.png', name, stage, caption, section, items, look=look)
 
@@ -110,7 +111,8 @@ def rows_of(ws,         # `Workspace`
             section=None, # only those that this section of the report shows
            ) -> list:   # of `Result`, in their order
     "The rows that a study has."
-    return [row for row in RESULTS.values() if stage in (None, row.stage) and section in (None, row.section) and row.files(ws)]
+    wanted = lambda row: stage in (None, row.stage) and section in (None, row.section)
+    return [row for row in RESULTS.values() if wanted(row) and row.files(ws)]
 
 def leaves_of(ws,    # `Workspace`
               stage, # its name
@@ -165,17 +167,18 @@ def _images_in_words(ws):
     dls,valid,skipped = ws.images,ws.images.valid_ds,getattr(ws.images, 'skipped', {})
     groups = len(set(getattr(valid, 'groups', range(len(valid)))))
     left_out = f'; {len(skipped)} files left out that cannot be read' if skipped else ''
-    return (f'{len(dls.train_ds)} in an epoch of training, {len(valid)} for validation in {groups} independent groups, '
-            f'{len(dls.vocab)} classes{left_out}')
+    return (f'{len(dls.train_ds)} in an epoch of training, '
+            f'{len(valid)} for validation in {groups} independent groups, {len(dls.vocab)} classes{left_out}')
 
 def _circumstances(ws):
     "What the numbers of a study depend on besides its configuration."
-    packages = ('aeclf', 'torch', 'torchvision', 'fastai', 'concepts')
-    return dict(images=_images_in_words(ws), digest=images_digest(ws.images.valid_ds), device=ws.device,
-                precision=f'{ws.precision} in training, float32 in measuring', memory_format='channels-last',
-                watched=f'curves: {min(ws.config.watch, len(ws.images.valid_ds))} of the validation images at most',
-                threads=torch.get_num_threads(), versions=', '.join(f'{name} {_version_of(name)}' for name in packages),
-                machine=f'Python {platform.python_version()}, {platform.system()} {platform.machine()}')
+    valid,packages = ws.images.valid_ds,('aeclf', 'torch', 'torchvision', 'fastai', 'concepts')
+    return dict(
+        images=_images_in_words(ws), digest=images_digest(valid), device=ws.device,
+        precision=f'{ws.precision} in training, float32 in measuring', memory_format='channels-last',
+        watched=f'curves: {min(ws.config.watch, len(valid))} of the validation images at most',
+        threads=torch.get_num_threads(), versions=', '.join(f'{name} {_version_of(name)}' for name in packages),
+        machine=f'Python {platform.python_version()}, {platform.system()} {platform.machine()}')
 
 # %% ../nbs/25_results.ipynb #4e5a0012
 def record_provenance(ws): # `Workspace`
@@ -201,7 +204,8 @@ def _trained_weights(ws):
 def cross_evaluate_study(ws, tell):
     "Every classifier reads every autoencoder."
     classifiers = {name: ws.classifier(name) for name in ws.config.classifiers}
-    result = cross_evaluate(ws.autoencoder().encoder, ws.decoders(), classifiers, ws.images.valid, ws.targets, tell)
+    encoder,decoders = ws.autoencoder().encoder,ws.decoders()
+    result = cross_evaluate(encoder, decoders, classifiers, ws.images.valid, ws.targets, tell)
     record_provenance(ws)
     save_crosseval(result, ws.path/'crosseval')
     return f'{len(result.labels)} images, {len(result.rows)}×{len(result.columns)} readings'
@@ -217,7 +221,8 @@ def crosseval_stages(ws):
        intervals=lambda ws: ws.boot.accuracy)
 def accuracy_table(ws): return ws.accuracy
 
-@table('accuracy_top5', caption='Top-5 accuracy', section='accuracy', folded=True, corner='images', painters=True, heat=True)
+@table('accuracy_top5', caption='Top-5 accuracy', section='accuracy', folded=True, corner='images', painters=True,
+       heat=True)
 def top5_table(ws): return ws.crosseval.accuracy(5)
 
 # %% ../nbs/25_results.ipynb #25f7f1d4
@@ -230,7 +235,8 @@ def rrc_stages(ws):
     words = lambda ws: lattice_line(formal_context(ws.rrc(), 0.8)).split(':')[0]+' at t = 0.8'
     return [written_stage(ws, 'RRC and lattices', [*_RANKS, *_own_curves(ws)], words)]
 
-@table('rrc', 'RRC and lattices', 'RRC', 'rrc', corner='autoencoder', painters=True, heat=True, intervals=lambda ws: ws.boot.rrc)
+@table('rrc', 'RRC and lattices', 'RRC', 'rrc', corner='autoencoder', painters=True, heat=True,
+       intervals=lambda ws: ws.boot.rrc)
 def rrc_table(ws): return ws.rrc()
 
 # %% ../nbs/25_results.ipynb #4e5a0019
@@ -240,15 +246,16 @@ def _lattices_in_words(ws):
     where = [interval_words(o.from_t, o.to_t) for o in found.itertuples()]
     return found.assign(threshold=where).set_index('threshold')[['concepts', 'chain', 'lattice']]
 
-@table('lattices', 'RRC and lattices', 'Every lattice', 'lattice', shown=_lattices_in_words, folded=True, corner='threshold')
+@table('lattices', 'RRC and lattices', 'Every lattice', 'lattice', shown=_lattices_in_words, folded=True,
+       corner='threshold')
 def lattices_table(ws): return lattices(ws.rrc()).set_index('from_t')
 
 def epochs_of(ws): # `Workspace`
     "RRC after every epoch of fine-tuning, as `rrc_epochs` returns it."
     return rrc_epochs({n: ws.history(f'A_{n}') for n in ws.config.classifiers})
 
-@table('rrc_epochs', 'RRC and lattices', 'RRC and accuracy over the epochs', 'curves', folded=True, corner='autoencoder',
-       painters=True, shown=lambda ws: epochs_of(ws).set_index('row'))
+@table('rrc_epochs', 'RRC and lattices', 'RRC and accuracy over the epochs', 'curves', folded=True,
+       corner='autoencoder', painters=True, shown=lambda ws: epochs_of(ws).set_index('row'))
 def rrc_epochs_table(ws): return epochs_of(ws).set_index('epoch')
 
 # %% ../nbs/25_results.ipynb #1d29f298
@@ -261,11 +268,11 @@ def accuracy_intervals(ws): return _by_first_column(ws.boot.accuracy)
 
 @table('evidence/rrc', 'evidence')
 def rrc_intervals(ws):
-    share = ws.boot.p_at_least(0.8)
-    return _by_first_column(ws.boot.rrc.assign(p_at_least=[share.loc[o.row, o.column] for o in ws.boot.rrc.itertuples()]))
+    share,ratios = ws.boot.p_at_least(0.8),ws.boot.rrc
+    return _by_first_column(ratios.assign(p_at_least=[share.loc[o.row, o.column] for o in ratios.itertuples()]))
 
-@table('p_at_least', caption='Share of resamples with RRC ≥ 0.8', section='sure', corner='autoencoder', digits=2, painters=True,
-       heat=True)
+@table('p_at_least', caption='Share of resamples with RRC ≥ 0.8', section='sure', corner='autoencoder', digits=2,
+       painters=True, heat=True)
 def p_at_least_table(ws): return ws.boot.p_at_least(0.8)
 
 # %% ../nbs/25_results.ipynb #4e5a001c
@@ -273,23 +280,23 @@ def concepts_of(ws): # `Workspace`
     "The concepts at t = 0.8 and their shares of resamples."
     return _by_first_column(concept_shares(ws.boot, formal_context(ws.rrc(), 0.8), 0.8))
 
-table('evidence/concepts', 'evidence', 'The concepts at t = 0.8, and the share of resamples in which each exists', 'sure',
-      shown=concepts_of, corner='autoencoders', digits=2)(concepts_of)
+table('evidence/concepts', 'evidence', 'The concepts at t = 0.8, and the share of resamples in which each exists',
+      'sure', shown=concepts_of, corner='autoencoders', digits=2)(concepts_of)
 
 def lives_of(ws): # `Workspace`
     "The life of every concept of the study's RRC."
     return _by_first_column(persistence(ws.rrc()))
 
-table('evidence/persistence', 'evidence', 'The life of every concept: from_t < t ≤ to_t', 'lattice', shown=lives_of, folded=True,
-      corner='autoencoders')(lives_of)
+table('evidence/persistence', 'evidence', 'The life of every concept: from_t < t ≤ to_t', 'lattice', shown=lives_of,
+      folded=True, corner='autoencoders')(lives_of)
 
 # %% ../nbs/25_results.ipynb #4e5a001d
-@table('evidence/orders', 'evidence', 'What kind of order the autoencoders are in, by threshold: shares of resamples', 'sure',
-       corner='t', digits=2)
+@table('evidence/orders', 'evidence', 'What kind of order the autoencoders are in, by threshold: shares of resamples',
+       'sure', corner='t', digits=2)
 def orders_table(ws): return _by_first_column(order_shares(ws.boot, ORDER_THRESHOLDS))
 
-@table('evidence/follows', 'evidence', 'Does their reach follow accuracy or size? Kendall’s τ with its interval', 'sure',
-       corner='of classifiers', digits=2)
+@table('evidence/follows', 'evidence', 'Does their reach follow accuracy or size? Kendall’s τ with its interval',
+       'sure', corner='of classifiers', digits=2)
 def follows_table(ws):
     parameters = {n: sum(p.numel() for p in ws.classifier(n).parameters()) for n in ws.config.classifiers}
     return _by_first_column(order_follows(ws.boot, parameters))
@@ -297,13 +304,14 @@ def follows_table(ws):
 # %% ../nbs/25_results.ipynb #4e5a001f
 def _has_controls(ws): return ('',) if ws.control_names else ()
 
-@table('evidence/gains', 'evidence', 'Controls: what every classifier gains over A_S by its own autoencoder, by more training on '
-       'pixels (M), and by a classifier with random weights (N)', 'sure', items=_has_controls, corner='classifier')
+@table('evidence/gains', 'evidence', 'Controls: what every classifier gains over A_S by its own autoencoder, by more '
+       'training on pixels (M), and by a classifier with random weights (N)', 'sure', items=_has_controls,
+       corner='classifier')
 def gains(ws):
     acc = ws.accuracy
     over_S = lambda row, i: acc.loc[row, i]-acc.loc['S', i]
-    rows = [dict(classifier=i, S=acc.loc['S', i], gain=over_S(i, i), gain_of_M=over_S('M', i), gain_of_N=over_S(f'N_{i}', i))
-            for i in ws.config.classifiers]
+    rows = [dict(classifier=i, S=acc.loc['S', i], gain=over_S(i, i), gain_of_M=over_S('M', i),
+                 gain_of_N=over_S(f'N_{i}', i)) for i in ws.config.classifiers]
     return pd.DataFrame(rows).set_index('classifier')
 
 # %% ../nbs/25_results.ipynb #ca17e982
@@ -313,34 +321,40 @@ def over_seeds(ws # `Workspace`
               ) -> pd.DataFrame: # seed, row, column, accuracy, rrc (NaN for rows that have none)
     "Accuracy and RRC of a study and of its finished repetitions."
     others = [Workspace.open(p.parent, ws.device) for p in sorted(ws.path.glob('seeds/*/study.toml'))]
-    finished = [o for o in others if (o.path/'rrc.csv').is_file() and (o.path/'crosseval'/'names.json').is_file()]
+    wanted = ('rrc.csv', 'crosseval/names.json')
+    finished = [o for o in others if all((o.path/f).is_file() for f in wanted)]
     tidy = []
     for study in [ws, *finished]:
-        accuracy,ratios = study.accuracy,study.rrc()
-        tidy += [(study.config.seed, i, j, accuracy.loc[i, j], ratios[j].get(i, float('nan'))) for i in accuracy.index for j in accuracy]
+        accuracy,ratios,seed = study.accuracy,study.rrc(),study.config.seed
+        cells = [(i, j) for i in accuracy.index for j in accuracy]
+        tidy += [(seed, i, j, accuracy.loc[i, j], ratios[j].get(i, float('nan'))) for i,j in cells]
     return pd.DataFrame(tidy, columns=['seed', 'row', 'column', 'accuracy', 'rrc'])
 
-@table('seeds', caption='RRC over seeds, and its interval over images', section='sure', items=_has_seeds, corner='autoencoder',
-       digits=2, painters=True)
+@table('seeds', caption='RRC over seeds, and its interval over images', section='sure', items=_has_seeds,
+       corner='autoencoder', digits=2, painters=True)
 def seed_spread(ws):
-    columns = dict(seeds=('seed', 'nunique'), rrc_min=('rrc', 'min'), rrc_mean=('rrc', 'mean'), rrc_max=('rrc', 'max'))
+    columns = dict(seeds=('seed', 'nunique'), rrc_min=('rrc', 'min'), rrc_mean=('rrc', 'mean'),
+                   rrc_max=('rrc', 'max'))
     spread = over_seeds(ws).dropna().groupby(['row', 'column'], sort=False).agg(**columns)
     intervals = ws.boot.rrc.set_index(['row', 'column'])[['low', 'high']]
     return _by_first_column(spread.join(intervals).reset_index())
 
 # %% ../nbs/25_results.ipynb #4e5a0021
-@table('evidence/paired', 'evidence', 'McNemar’s exact test of any two rows, Holm-corrected', 'sure', folded=True, corner='classifier')
+@table('evidence/paired', 'evidence', 'McNemar’s exact test of any two rows, Holm-corrected', 'sure', folded=True,
+       corner='classifier')
 def paired_table(ws): return _by_first_column(paired_tests(ws.crosseval, ws.boot))
 
 @table('evidence/agreement', 'evidence', 'How often two classifiers say the same, and Cohen’s κ', 'sure', folded=True,
        corner='images', painters=True)
 def agreement_table(ws):
     pairs = agreement(ws.crosseval)
-    if ws.targets: pairs = pairs[pairs.column.map(ws.question)==pairs.other.map(ws.question)]   # those that answer the same question
+    if ws.targets: pairs = pairs[pairs.column.map(ws.question)==pairs.other.map(ws.question)]   # of one question
     return _by_first_column(pairs)
 
 @table('evidence/per_class', 'evidence', 'Accuracy by class', 'sure', folded=True, corner='images', painters=True)
-def per_class_table(ws): return _by_first_column(per_class(ws.crosseval, None if ws.targets else ws.images.vocab, ws.targets))
+def per_class_table(ws):
+    vocab = None if ws.targets else ws.images.vocab
+    return _by_first_column(per_class(ws.crosseval, vocab, ws.targets))
 
 # %% ../nbs/25_results.ipynb #4e5a0022
 def _sureness_in_words(ws):
@@ -358,10 +372,12 @@ def _looked_at(ws): return ws.shared('256 images', lambda: ws.reconstructions(25
 @figure('figures/artefacts', 'quality', 'artefacts: checkerboard, colour shift, error near the border', 'marks')
 def artefacts_figure(ws): return plot_artefacts(artefacts_table(ws).reset_index())
 
-@figure('figures/information', 'quality', 'normalised mutual information with the original (intra) and with other images (inter)', 'marks')
+@figure('figures/information', 'quality',
+        'normalised mutual information with the original (intra) and with other images (inter)', 'marks')
 def information_figure(ws): return plot_information(information_table(ws).reset_index()).figure
 
-@table('quality', 'quality', 'Likeness: PSNR in dB and SSIM, beside the accuracies', 'marks', corner='images', painters=True)
+@table('quality', 'quality', 'Likeness: PSNR in dB and SSIM, beside the accuracies', 'marks', corner='images',
+       painters=True)
 def quality_table(ws):
     likeness = reconstruction_quality(*_looked_at(ws)).set_index('autoencoder')
     return likeness.join(ws.accuracy.add_prefix('top-1 of '))
@@ -414,10 +430,13 @@ def curves_figure(ws):
 def rrc_epochs_figure(ws): return plot_rrc_epochs(epochs_of(ws))
 
 # %% ../nbs/25_results.ipynb #4e5a0029
-def _lenets(ws): return [n for n,full in ws.config.classifiers.items() if split_weights(full)[0] in ('lenet5', 'small/lenet5')]
+def _lenets(ws):
+    "The classifiers that are LeNets."
+    return [n for n,full in ws.config.classifiers.items() if split_weights(full)[0] in ('lenet5', 'small/lenet5')]
 
-@figure('figures/border', caption='the pixels that can reach the logits of LeNet-5, and how far A_S and its own autoencoder are '
-        'from the originals, pixel by pixel', section='marks', items=lambda ws: ('',) if _lenets(ws) else (), kind='')
+@figure('figures/border', caption='the pixels that can reach the logits of LeNet-5, and how far A_S and its own '
+        'autoencoder are from the originals, pixel by pixel', section='marks', kind='',
+        items=lambda ws: ('',) if _lenets(ws) else ())
 def border_figure(ws):
     images,made = ws.reconstructions(128)
     coverage = input_coverage(LeNet5(len(ws.images.vocab), ws.config.size), ws.config.size)
@@ -451,8 +470,9 @@ def panel_figure(ws, number):
 @study_stages
 def figure_stages(ws):
     _,made,_ = _trained_weights(ws)
+    needs = ['rrc.csv', 'rrc_epochs.csv', 'crosseval/ranks.npy', *made, *_own_curves(ws)]
     words = lambda ws: f'{len(list((ws.path/"figures").rglob("*.png")))} pictures'
-    return [written_stage(ws, 'figures', ['rrc.csv', 'rrc_epochs.csv', 'crosseval/ranks.npy', *made, *_own_curves(ws)], words)]
+    return [written_stage(ws, 'figures', needs, words)]
 
 # %% ../nbs/25_results.ipynb #f013e2e2
 def _of_table1(ws): return list(ws.config.classifiers) if ws.config.table1 else []
@@ -463,8 +483,8 @@ def table1_figure(ws, name):
     ax.set_title(f'{name} behind its autoencoder: what is trained')
     return ax.figure
 
-@figure('figures/figure3_{}', 'table 1', 'reconstructions of the pre-trained and of the random decoder, {}', 'table1',
-        items=_of_table1, kind='')
+@figure('figures/figure3_{}', 'table 1', 'reconstructions of the pre-trained and of the random decoder, {}',
+        'table1', items=_of_table1, kind='')
 def figure3(ws, name):
     images,auto = ws.shuffled_images(6),ws.autoencoder(name)
     file = ws.path/weights_file('table1', f'{name} random decoder')
@@ -474,11 +494,15 @@ def figure3(ws, name):
 
 # %% ../nbs/25_results.ipynb #4e5a002f
 def _row_of_table1(name, row, accuracy):
-    return dict(classifier=name, trained=row, top1=accuracy.iloc[-1], best=accuracy.max(), best_epoch=int(accuracy.idxmax()))
+    "A row of Table 1, from the accuracies over the epochs."
+    best = int(accuracy.idxmax())
+    return dict(classifier=name, trained=row, top1=accuracy.iloc[-1], best=accuracy.max(), best_epoch=best)
 
-@table('table1', 'table 1', 'Table 1', 'table1', items=lambda ws: ('',) if ws.config.table1 else (), corner='classifier')
+@table('table1', 'table 1', 'Table 1', 'table1', corner='classifier',
+       items=lambda ws: ('',) if ws.config.table1 else ())
 def table1(ws):
-    rows = [_row_of_table1(n, row, h.accuracy) for n in ws.config.classifiers for row,h in rows_of_table1(ws, n).items()]
+    histories = {n: rows_of_table1(ws, n) for n in ws.config.classifiers}
+    rows = [_row_of_table1(n, row, h.accuracy) for n,of in histories.items() for row,h in of.items()]
     return pd.DataFrame(rows).set_index('classifier')
 
 @study_stages

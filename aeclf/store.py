@@ -137,7 +137,8 @@ def _misfit(ours, theirs):
     odd = [k for k,v in ours.items() if v.shape!=theirs[k].shape]
     if not odd: return None
     theirs_is,ours_is = tuple(theirs[odd[0]].shape),tuple(ours[odd[0]].shape)
-    return f'{odd[0]} is {theirs_is}, the network needs {ours_is}'+(_class_counts(odd, ours, theirs) or _ANOTHER_NETWORK)
+    hint = _class_counts(odd, ours, theirs) or _ANOTHER_NETWORK
+    return f'{odd[0]} is {theirs_is}, the network needs {ours_is}{hint}'
 
 def _class_counts(odd, ours, theirs):
     "A hint where only the width of the logits differs."

@@ -15,7 +15,7 @@ import matplotlib.pyplot as plt
 import pandas as pd
 from fastcore.basics import patch
 from .confidence import concept_shares
-from .config import Config,configure,preset_settings,presets,read_config,study_folder,write_config # also found here
+from .config import Config,configure,read_config,study_folder,write_config # also found here
 from .contexts import formal_context,lattice_line
 from .contexts import lattices as lattices_of
 from .cues import perfect_range,plot_recovery,recovery
@@ -60,8 +60,8 @@ def prepare(self:Study):
 
 @patch
 def run(self:Study,
-    line=no_line,     # context manager: gets the stage's name, yields a function that takes the fraction done
-    done=print_stage, # called after each stage with its name, its result and its seconds (None if it was there)
+    line=no_line,     # context manager: a stage's name → a function that takes the fraction done
+    done=print_stage, # called after each stage: name, result, seconds (None if it was there)
 ) -> list: # the names of the stages that were run; empty when the study was finished
     "Do every stage that is not done."
     self.prepare()
@@ -83,7 +83,8 @@ def _html_table(frame, caption, t=None):
 @patch
 def _what_is_to_do(self:Study):
     "A sentence on how far the study is."
-    todo = [name for name,entry,_ in self.progress() if not entry] if self.path.exists() else ['everything']
+    if not self.path.exists(): return 'To do: everything.'
+    todo = [name for name,entry,_ in self.progress() if not entry]
     if not todo: return 'Finished.'
     return f'To do: {escape(", ".join(todo[:3]))}{" …" if len(todo)>3 else ""}.'
 
@@ -91,11 +92,12 @@ def _what_is_to_do(self:Study):
 def _repr_html_(self:Study):
     c = self.config
     what = f'{escape(c.data)}, {c.size} pixels, {escape(", ".join(c.classifiers))}, seed {c.seed}'
-    head = f'<p><b>Study</b> <code>{escape(str(self.path))}</code>: {what}. {self._what_is_to_do()}</p>'
+    name = f'<b>Study</b> <code>{escape(str(self.path))}</code>'
+    head = f'<p>{name}: {what}. {self._what_is_to_do()}</p>'
     if not (self.path/'rrc.csv').is_file(): return head
     ratios = self.rrc()
-    tables = _html_table(self.accuracy, 'accuracy, top-1')+_html_table(ratios, 'RRC, from 0.8 in bold', 0.8)
-    return f'{head}{tables}<p>t = 0.8: {escape(lattice_line(formal_context(ratios, 0.8)))}</p>'
+    accuracies = _html_table(self.accuracy, 'accuracy, top-1')
+    return f'{head}{accuracies}{_html_table(ratios, "RRC, from 0.8 in bold", 0.8)}<p>t = 0.8: {escape(lattice_line(formal_context(ratios, 0.8)))}</p>'
 
 # %% ../nbs/26_study.ipynb #d16b5022
 @patch
@@ -107,20 +109,22 @@ def lattices(self:Study):
 def lattice(self:Study,
     t=0.8, # threshold: A_i serves j where RRC ≥ t
 ): # matplotlib Figure
-    "The lattice of the study's RRC at threshold `t`, shaded by the share of resamples in which each concept exists."
+    "The lattice of the study's RRC at `t`, shaded by the share of resamples in which each concept exists."
     context = formal_context(self.rrc(), t)
-    drawn = plot_lattice(context, title=f't = {t:g}', shares=concept_shares(self.boot, context, t)).figure
+    shares = concept_shares(self.boot, context, t)
+    drawn = plot_lattice(context, title=f't = {t:g}', shares=shares).figure
     plt.close(drawn)   # a notebook shows it once
     return drawn
 
 # %% ../nbs/26_study.ipynb #57d0000e
 @patch
 def panel(self:Study,
-    k=0, # number of the image in the seeded shuffle of the validation images, from 0, as in `figures/panels`
+    k=0, # number of the image in the seeded shuffle, from 0, as in `figures/panels`
 ): # matplotlib Figure, the scales those of this image alone
     "An image, what every autoencoder makes of it, and the differences in CIE LAB."
     n = len(self.images.valid_ds)
-    if not 0<=k<n: raise BadInput(f'panel {k}: there are {n} validation images; choose a number from 0 to {n-1}')
+    if not 0<=k<n:
+        raise BadInput(f'panel {k}: there are {n} validation images; choose a number from 0 to {n-1}')
     image = self.images.valid_ds[shuffled(n, k+1, self.config.seed).tolist()[k]][0]
     made = decode_images(self.autoencoder().encoder, self.decoders(), image[None])
     return draw_panel(image, {name: o[0] for name,o in made.items()})
@@ -131,28 +135,33 @@ def _check_trained(self:Study):
     "`BadInput` unless every network of the study is there."
     kinds = ('classifiers/', 'autoencoder/', 'decoders/', 'controls/')
     for stage in self.stages:
-        weights = [f for f in stage.leaves if f.startswith(kinds)]
-        if weights and (stage.name not in self.ledger.entries or not all((self.path/f).is_file() for f in weights)):
-            raise BadInput(f'{self.path}: not finished, {stage.name} is to do; the command that began it goes on')
+        weights = [self.path/f for f in stage.leaves if f.startswith(kinds)]
+        finished = stage.name in self.ledger.entries and all(f.is_file() for f in weights)
+        if weights and not finished:
+            raise BadInput(f'{self.path}: not finished, {stage.name} is to do; '
+                           'the command that began it goes on')
 
 @patch
-def reconstruct(self:Study, picture): # path, PIL image or H×W×3 uint8 array
-    "The picture at the study's size (3×H×W in [0, 1]), what every decoder makes of it (by name), and what each classifier says of each (DataFrame)."
+def reconstruct(self:Study,
+    picture, # path, PIL image or H×W×3 uint8 array
+): # the picture 3×size×size, name → reconstruction, DataFrame of what each classifier says of each
+    "A picture, what every decoder makes of it, and what the classifiers say."
     self._check_trained()
     image = valid_tfm(self.config.size, 'whole')(rgb(picture))
     made = decode_images(self.autoencoder().encoder, self.decoders(), image[None])
     decoded = {name: o[0] for name,o in made.items()}
     classifiers = {n: self.classifier(n) for n in self.config.classifiers}
-    said = first_classes({'original': image, **decoded}, classifiers, {n: self.classes(n) for n in classifiers})
-    return image,decoded,said
+    vocabs = {n: self.classes(n) for n in classifiers}
+    return image,decoded,first_classes({'original': image, **decoded}, classifiers, vocabs)
 
 # %% ../nbs/26_study.ipynb #ca17e981
 @patch
 def repeated(self:Study, seeds): # studies wanted in all, this one included
     "The studies with the seeds after this one's, in folders below this one's."
-    seed = self.config.seed
-    return [Study(replace(self.config, seed=seed+k), self.path/'seeds'/str(seed+k), self.device, cbs=self.cbs,
-                  networks=self.networks, images=self.handed_images) for k in range(1, seeds)]
+    own = self.config.seed
+    handed = dict(cbs=self.cbs, networks=self.networks, images=self.handed_images)
+    return [Study(replace(self.config, seed=seed), self.path/'seeds'/str(seed), self.device, **handed)
+            for seed in range(own+1, own+seeds)]
 
 # %% ../nbs/26_study.ipynb #72e9edb0
 def _planted(ws):
@@ -161,11 +170,13 @@ def _planted(ws):
     return ('',) if source is not None and source.questions else ()
 
 def recoveries(ws # `Workspace`
-              ) -> dict: # `plain`, and `chance-corrected` where every classifier is above chance → DataFrame of `recovery`
+              ) -> dict: # `plain`, and `chance-corrected` where all are above chance → `recovery`
     "How well the planted groups are found in RRC, by threshold."
     truth = {n: ws.question(n) for n in ws.config.classifiers}
-    found,chance = {'plain': recovery(ws.rrc(), truth)},1/len(ws.vocab(next(iter(truth))))
-    if all(ws.accuracy.loc[n, n]>chance for n in truth): found['chance-corrected'] = recovery(ws.rrc(chance=chance), truth)
+    chance,accuracy = 1/len(ws.vocab(next(iter(truth)))),ws.accuracy
+    found = {'plain': recovery(ws.rrc(), truth)}
+    if all(accuracy.loc[n, n]>chance for n in truth):
+        found['chance-corrected'] = recovery(ws.rrc(chance=chance), truth)
     return found
 
 # %% ../nbs/26_study.ipynb #57d00011
@@ -175,18 +186,24 @@ def _where_found(name, found):
     if exact: return f'{name}: the planted groups for {exact[0]:.2f} < t ≤ {exact[1]:.2f}'
     return f'{name}: nowhere the planted groups, adjusted Rand index at most {found.ari.max():.2f}'
 
-def _found_in_words(ws): return '; '.join(_where_found(name, o) for name,o in recoveries(ws).items())
+def _found_in_words(ws):
+    "In words, for both tables."
+    return '; '.join(_where_found(name, o) for name,o in recoveries(ws).items())
 
 @table('recovery', 'recovery', items=_planted)
-def recovery_table(ws): return pd.concat(recoveries(ws), names=['table']).reset_index(level=0).set_index('table')
+def recovery_table(ws):
+    both = pd.concat(recoveries(ws), names=['table'])
+    return both.reset_index(level=0).set_index('table')
 
-@figure('figures/recovery', 'recovery', 'the planted groups: adjusted Rand index over thresholds', 'sure', items=_planted)
+@figure('figures/recovery', 'recovery', 'the planted groups: adjusted Rand index over thresholds', 'sure',
+        items=_planted)
 def recovery_figure(ws): return plot_recovery(recoveries(ws)).figure
 
 # %% ../nbs/26_study.ipynb #57d00012
 @study_stages
 def recovery_stages(ws):
-    return [written_stage(ws, 'recovery', ['rrc.csv', 'crosseval/ranks.npy'], _found_in_words)] if _planted(ws) else []
+    if not _planted(ws): return []
+    return [written_stage(ws, 'recovery', ['rrc.csv', 'crosseval/ranks.npy'], _found_in_words)]
 
 @sentence
 def planted_sentence(ws):

@@ -62,5 +62,5 @@ def test_what_was_added_is_missed_and_restored(study, file, stage):
 def test_errors_offer_it(added, tmp_path):
     one_line(aeclf(tmp_path, 'run', '--data', 'qqq'), "'qqq'", 'halves', 'photos')
     one_line(aeclf(tmp_path, 'run', '--data', 'halvs'), "did you mean 'halves'")
-    one_line(aeclf(tmp_path, 'run', '--classifiers', 'qqq=qqq/1'), "'qqq/1'", 'pooled/EDGE')
+    one_line(aeclf(tmp_path, 'run', '--classifiers', 'qqq=qqq/1'), "'qqq/1'", 'pooled/NAME')
     one_line(aeclf(tmp_path, 'run', '--preset', 'qqq'), "'qqq'", 'FILE.toml', 'paper')
