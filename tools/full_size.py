@@ -15,7 +15,8 @@ from fastai.data.load import DataLoader
 
 from aeclf.classifiers import LETTERS, classifier
 from aeclf.data import Damaged, Unlabelled, train_tfm, unlabelled, valid_tfm
-from aeclf.reconstruction import reconstruct, reconstruction_quality, save_panels
+from aeclf.panels import save_panels
+from aeclf.reconstruction import reconstruct, reconstruction_quality
 from aeclf.segnet import SegNet
 from aeclf.training import ae_learner, classifier_learner, seeded
 
