@@ -1,0 +1,72 @@
+"What comes in through the doors of cross_evaluate and of a study's trainings: right, or refused in one line that says what to do."
+import pytest, torch
+from fastai.callback.mixup import MixUp
+from fastai.callback.progress import CSVLogger, ShowGraphCallback
+from fastai.callback.tracker import EarlyStoppingCallback, ReduceLROnPlateau, SaveModelCallback
+from fastai.callback.training import GradientAccumulation
+from torch import nn
+
+from aeclf.config import configure
+from aeclf.crosseval import cross_evaluate
+from aeclf.segnet import SegNet
+from aeclf.store import BadInput
+from aeclf.study import Study
+
+segnet = SegNet((8, 16), (1, 1))
+images, labels = torch.rand(4, 3, 16, 16, generator=torch.Generator().manual_seed(0)), torch.tensor([0, 1, 1, 0])
+
+
+class Answers(nn.Module):
+    "The mean colour, in one of the forms in which networks answer."
+    def __init__(self, form):
+        super().__init__()
+        self.form = form
+
+    def forward(self, x): return self.form(x.mean((2, 3)))
+
+
+def read(net, x=images, y=labels, **kw): return cross_evaluate(segnet.encoder, {'S': segnet.decoder}, {'c': net}, [(x, y)], **kw).ranks
+
+
+@pytest.mark.parametrize('form', [lambda m: {'logits': m}, lambda m: (m, m), lambda m: m[..., None, None], lambda m: m.double()],
+                         ids=['a dictionary', 'a pair', 'N×K×1×1', 'doubles'])
+def test_forms_of_an_answer_that_mean_the_same(form):
+    assert (read(Answers(form)) == read(Answers(lambda m: m))).all()
+
+
+@pytest.mark.parametrize('net, x, y, words', [
+    (Answers(lambda m: m[:, :1]), images, labels, 'one number per image'),
+    (Answers(lambda m: m[:2]), images, labels, 'answers 4 images with 2×3'),
+    (Answers(lambda m: m), images, labels-1, 'label -1'),
+    (Answers(lambda m: m), images, labels+2, 'from 0 to 2'),
+    (Answers(lambda m: m), images, torch.eye(2)[labels], 'one integer for each image'),
+    (Answers(lambda m: m), images*255, labels, 'give them in [0, 1]'),
+    (Answers(lambda m: m), images*2-1, labels, 'without Normalize'),
+    (Answers(lambda m: m), images*float('nan'), labels, 'give them in [0, 1]'),
+    (nn.Sequential(nn.Flatten(), nn.Linear(768, 2)).half(), images, labels, 'is in float16')])
+def test_what_would_give_a_number_that_means_nothing_is_refused(net, x, y, words):
+    with pytest.raises(BadInput, match=words.replace('[', r'\[')): read(net, x, y)
+
+
+def test_labels_in_a_column_and_streams_without_a_length():
+    assert (read(Answers(lambda m: m), y=labels[:, None]) == read(Answers(lambda m: m))).all()
+    told = []
+    result = cross_evaluate(segnet.encoder, {'S': segnet.decoder}, {'c': Answers(lambda m: m)}, iter([(images, labels)]*2), tell=told.append)
+    assert len(result.labels) == 8 and told == []
+
+
+@pytest.mark.parametrize('callback', [EarlyStoppingCallback(patience=1, min_delta=9.), SaveModelCallback(), ReduceLROnPlateau(patience=1), CSVLogger(), GradientAccumulation(8)],
+                         ids=lambda cb: type(cb).__name__)
+def test_callbacks_go_with_every_training(pictures, tmp_path, callback):
+    config = configure(f'folder:{pictures}', 'L', 32, '2,2,2', quick=True)
+    study = Study(config, tmp_path/'study', 'cpu', cbs=callback)
+    study.run(done=lambda *args: None)
+    assert study.run(done=lambda *args: None) == []
+    if isinstance(callback, EarlyStoppingCallback): assert len(study.history('A_L')) <= 3
+    if isinstance(callback, CSVLogger): assert {p.parent.name for p in (tmp_path/'study'/'callbacks').rglob('history.csv')} == {'L', 'S', 'A_L'}
+
+
+@pytest.mark.parametrize('callback', [ShowGraphCallback, MixUp()])
+def test_callbacks_that_cannot_are_refused_by_name(tmp_path, callback):
+    with pytest.raises(BadInput, match='callback (ShowGraphCallback|MixUp): it '): Study(configure(), tmp_path/'study', 'cpu', cbs=callback)
+    assert list(tmp_path.iterdir()) == []
