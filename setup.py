@@ -19,7 +19,7 @@ setup(
     keywords=cfg['keywords'].split(),
     python_requires=f">={cfg['min_python']}",
     packages=find_packages(include=['aeclf', 'aeclf.*']),
-    package_data={'aeclf': ['*.txt', 'presets/*.toml', 'page/*']},
+    package_data={'aeclf': ['*.txt', 'matplotlibrc', 'presets/*.toml', 'page/*']},
     install_requires=cfg['requirements'].split(),
     extras_require={name: cfg[f'{name}_requirements'].split() for name in ('dev', 'shards', 'timm')},
     entry_points={'console_scripts': cfg['console_scripts'].split(), 'nbdev': ['aeclf=aeclf._modidx:d']},
