@@ -1,4 +1,4 @@
-"""A_i∘j: an autoencoder, a classifier that reads its output, and an iron rule about what may move.
+"""A_i∘j: an autoencoder, a classifier that reads its output, and certainty about which of them moves.
 
 Docs: https://aeclf.github.io/aeclf/composite.html.md"""
 
@@ -16,7 +16,7 @@ from fastcore.basics import patch
 # %% ../nbs/08_composite.ipynb #6f4abda5
 def _stays(module, mode=True): return module
 
-def freeze(module # left in eval mode, without gradients, deaf to `.train()`
+def freeze(module # left in evaluation mode, without gradients; its `.train()` then does nothing
           ):      # the module
     "Keep the parameters, buffers and mode of `module` as they are."
     module.requires_grad_(False).eval()
@@ -31,25 +31,33 @@ def unfreeze(module # all its parameters get gradients, and it is put into train
 
 # %% ../nbs/08_composite.ipynb #695d06ba
 class Composite(nn.Module):
-    "A_i∘j: `classifier` reads what `autoencoder` makes of an image; at first everything is trained, see `train_only`."
+    "A_i∘j: `classifier` reads what `autoencoder` makes of an image. All of it is trained at first."
     def __init__(self,
         autoencoder, # has `.encoder(x)` → (z, indices) and `.decoder(z, indices)` → images
         classifier,  # images in [0, 1] to logits
     ):
         super().__init__()
-        self.autoencoder,self.classifier,self.trained = autoencoder,classifier,('encoder', 'decoder', 'classifier')
+        self.autoencoder,self.classifier = autoencoder,classifier
+        self.trained = ('encoder', 'decoder', 'classifier')
 
     @property
-    def parts(self): return dict(encoder=self.autoencoder.encoder, decoder=self.autoencoder.decoder, classifier=self.classifier)
+    def parts(self):
+        "The three parts by name: encoder, decoder, classifier."
+        auto = self.autoencoder
+        return dict(encoder=auto.encoder, decoder=auto.decoder, classifier=self.classifier)
 
 # %% ../nbs/08_composite.ipynb #541c551e
 @patch
 def train_only(self:Composite,
     *parts, # any of `'encoder'`, `'decoder'`, `'classifier'`
 ) -> Composite: # itself
-    "Freeze everything but `parts`; `ValueError` for a part that there is not."
-    if odd := [p for p in parts if p not in self.parts]: raise ValueError(f'{odd[0]!r} is no part of a composite; choose from {", ".join(self.parts)}')
-    for name,part in self.parts.items(): (unfreeze if name in parts else freeze)(part)
+    "Freeze everything but `parts`; `ValueError` for an unknown part."
+    for name in parts:
+        if name in self.parts: continue
+        raise ValueError(f'{name!r} is no part of a composite; choose from {", ".join(self.parts)}')
+    for name,part in self.parts.items():
+        if name in parts: unfreeze(part)
+        else: freeze(part)
     self.trained = parts
     return self
 
@@ -57,7 +65,8 @@ def train_only(self:Composite,
 @patch
 def _graph_for(self:Composite, *parts):
     "Gradients on if any of `parts` is trained (and they are not off anyway)."
-    return torch.set_grad_enabled(torch.is_grad_enabled() and any(p in self.trained for p in parts))
+    is_trained = any(p in self.trained for p in parts)
+    return torch.set_grad_enabled(torch.is_grad_enabled() and is_trained)
 
 @patch
 def reconstruct(self:Composite, x): # images N×3×H×W in [0, 1]; returns the same shape, not clamped

@@ -20,14 +20,14 @@ from .store import BadInput,atomic
 # %% ../nbs/10_crosseval.ipynb #ddec624d
 @dataclass
 class CrossEval:
-    "Ranks and predictions of every classifier on the originals and on every autoencoder's reconstructions."
+    "Ranks and predictions of every classifier on the originals and on all reconstructions."
     ranks: np.ndarray       # int, rows × columns × images; rank of the true class, 0 is a hit
     predictions: np.ndarray # int, rows × columns × images; the class with the highest logit
     rows: list              # `original`, then the decoders' names
     columns: list           # the classifiers' names
-    labels: np.ndarray      # int, images, or images × questions where the classifiers answer different ones
+    labels: np.ndarray      # int, images, or images × questions where there are several
     ids: np.ndarray = None    # str, images; default: their numbers
-    groups: np.ndarray = None # int, images; images that are not independent share one; default: each its own
+    groups: np.ndarray = None # int, images; the same for dependent images; default: each its own
 
     def __post_init__(self):
         n = np.shape(self.ranks)[-1]
@@ -37,8 +37,10 @@ class CrossEval:
     @property
     def hits(self): return self.ranks==0
 
-    def accuracy(self, top=1): # a hit is a true class among the `top` highest logits; with K classes at most K count
-        "Accuracies in [0, 1], a DataFrame of rows × columns."
+    def accuracy(self,
+        top=1, # a hit is a true class among so many highest logits; of K classes at most K count
+    ) -> pd.DataFrame: # rows × columns, in [0, 1]
+        "Share of the images whose true class is among the `top` highest logits."
         return pd.DataFrame((self.ranks<top).mean(-1), index=self.rows, columns=self.columns)
 
 # %% ../nbs/10_crosseval.ipynb #07f412c8
@@ -62,15 +64,15 @@ def evaluating(*modules):
     finally:
         for m,mode in modes: m.training = mode
 
-def _readings(images, encoder, decoders):
+# %% ../nbs/10_crosseval.ipynb #12c32fcf
+def _views(images, encoder, decoders):
     "The images themselves, then what each decoder makes of their one encoding."
     yield images
     code = encoder(images)
     for decoder in decoders.values(): yield decoder(*code)
 
-# %% ../nbs/10_crosseval.ipynb #12c32fcf
-def _read(images, labels, classifiers, targets):
-    "Ranks and predictions of all classifiers on one batch, each classifiers × N."
+def _read_by_all(images, labels, classifiers, targets):
+    "Ranks and predictions of all classifiers on one view of a batch, each classifiers × N."
     ranks,predictions = [],[]
     for name,model in classifiers.items():
         logits = model(images)
@@ -78,88 +80,109 @@ def _read(images, labels, classifiers, targets):
         predictions.append(logits.argmax(1))
     return torch.stack(ranks),torch.stack(predictions)
 
-def _batch(images, labels, encoder, decoders, classifiers, targets):
-    read = [_read(o, labels, classifiers, targets) for o in _readings(images, encoder, decoders)]
+def _evaluate_batch(images, labels, encoder, decoders, classifiers, targets):
+    "Ranks and predictions of all classifiers on all views of a batch, each rows × classifiers × N."
+    views = _views(images, encoder, decoders)
+    read = [_read_by_all(view, labels, classifiers, targets) for view in views]
     return [torch.stack(o).cpu().numpy().astype(np.int32) for o in zip(*read)]
 
 # %% ../nbs/10_crosseval.ipynb #25ee2ff6
-def cross_evaluate(encoder,      # images to the code: `encoder(x)` → `(z, indices)`
-                   decoders,     # mapping of names to modules, `decoder(z, indices)` → images; `S` first by custom
-                   classifiers,  # mapping of names to modules, images to logits
-                   dl,           # iterable of (images in [0, 1], labels) batches; labels N, or N×T with `targets`
-                   targets=None, # mapping of classifiers to columns of the labels, where they answer different questions
-                   tell=None,    # called after each batch with the fraction done, if `dl` has a length
-                  ) -> CrossEval: # on the CPU; `ids` and `groups` are those of `dl.dataset` where it has them
-    "Every classifier on the originals and on every decoder's reconstructions, on the encoder's device."
-    device = next((p.device for p in encoder.parameters()), torch.device('cpu'))
-    labels,batches = [],[]
-    with evaluating(encoder, *decoders.values(), *classifiers.values()):
-        for k,(x,y) in enumerate(dl, 1):
-            batches.append(_batch(x.to(device), y.to(device).long(), encoder, decoders, classifiers, targets))
-            labels.append(y.cpu().numpy())
-            if tell: tell(k/len(dl))
-    if not labels: raise BadInput('no images to evaluate on; give at least one batch')
-    labels = np.concatenate(labels)
-    ranks,predictions = (np.concatenate(o, -1) for o in zip(*batches))
-    return CrossEval(ranks, predictions, ['original', *decoders], list(classifiers), labels, *(_of_images(dl, name, len(labels)) for name in ('ids', 'groups')))
-
 def _of_images(dl, name, n):
     "What the data set of `dl` says of its images under `name`, if it says it of all `n`."
     values = getattr(getattr(dl, 'dataset', None), name, None)
     return None if values is None or len(values)!=n else np.asarray(values)
 
+def cross_evaluate(encoder,      # images to the code: `encoder(x)` → `(z, indices)`
+                   decoders,     # mapping of names to modules, `decoder(z, indices)` → images
+                   classifiers,  # mapping of names to modules, images to logits
+                   dl,           # iterable of (images in [0, 1], labels N, or N×T with `targets`)
+                   targets=None, # classifier → column of the labels, where questions differ
+                   tell=None,    # called after each batch with the fraction done
+                  ) -> CrossEval: # on the CPU; `ids` and `groups` of `dl.dataset` where it has them
+    "Every classifier on the originals and on all reconstructions, on the encoder's device."
+    device = next((p.device for p in encoder.parameters()), torch.device('cpu'))
+    labels,batches = [],[]
+    with evaluating(encoder, *decoders.values(), *classifiers.values()):
+        for k,(x,y) in enumerate(dl, 1):
+            images,true = x.to(device),y.to(device).long()
+            batches.append(_evaluate_batch(images, true, encoder, decoders, classifiers, targets))
+            labels.append(y.cpu().numpy())
+            if tell: tell(k/len(dl))
+    if not labels: raise BadInput('no images to evaluate on; give at least one batch')
+    labels = np.concatenate(labels)
+    ranks,predictions = (np.concatenate(o, -1) for o in zip(*batches))
+    ids,groups = (_of_images(dl, name, len(labels)) for name in ('ids', 'groups'))
+    rows,columns = ['original', *decoders],list(classifiers)
+    return CrossEval(ranks, predictions, rows, columns, labels, ids, groups)
+
 # %% ../nbs/10_crosseval.ipynb #8f389b91
 def _labels_of(crosseval, k, targets):
+    "The labels that classifier number `k` is asked for."
     labels = np.asarray(crosseval.labels)
     return labels if labels.ndim==1 else labels[:,targets[crosseval.columns[k]]]
 
 def per_class(crosseval,    # a `CrossEval`
               vocab=None,   # names of the classes; default: their numbers
-              targets=None, # mapping of classifiers to columns of the labels, as `cross_evaluate` takes it
+              targets=None, # classifier → column of the labels, as for `cross_evaluate`
              ) -> pd.DataFrame: # row, column, class, accuracy, images
     "Top-1 accuracy of every cell for each class."
     tidy = []
     for k,j in enumerate(crosseval.columns):
         labels = _labels_of(crosseval, k, targets)
         for c in np.unique(labels):
-            of_class = labels==c
-            tidy += [(i, j, vocab[c] if vocab is not None else c, hits[k][of_class].mean(), of_class.sum()) for i,hits in zip(crosseval.rows, crosseval.hits)]
+            of_class,name = labels==c,c if vocab is None else vocab[c]
+            for i,hits in zip(crosseval.rows, crosseval.hits):
+                tidy.append((i, j, name, hits[k][of_class].mean(), of_class.sum()))
     return pd.DataFrame(tidy, columns=['row', 'column', 'class', 'accuracy', 'images'])
 
+# %% ../nbs/10_crosseval.ipynb #645c7286
+def _same_and_kappa(a, b):
+    "Share of images for which two readers say the same, and Cohen's κ of that."
+    same = (a==b).mean()
+    by_chance = sum((a==c).mean()*(b==c).mean() for c in np.union1d(a, b))
+    kappa = (same-by_chance)/(1-by_chance) if by_chance<1 else np.nan
+    return same,kappa
+
 def agreement(crosseval, # a `CrossEval` of classifiers that answer the same question
-             ) -> pd.DataFrame: # row, column, other, same (share of images), kappa (NaN where both always say one class)
-    "Cohen's κ of any two classifiers on the same images of every row."
+             ) -> pd.DataFrame: # row, column, other, same (share of images), kappa
+    "Cohen's κ of any two classifiers on every row; NaN where both always say one class."
     tidy = []
-    for i,said in zip(crosseval.rows, crosseval.predictions):
-        for a,b in combinations(range(len(said)), 2):
-            classes = np.union1d(said[a], said[b])
-            same,by_chance = (said[a]==said[b]).mean(),sum((said[a]==c).mean()*(said[b]==c).mean() for c in classes)
-            tidy.append((i, crosseval.columns[a], crosseval.columns[b], same, (same-by_chance)/(1-by_chance) if by_chance<1 else np.nan))
+    for i,predictions in zip(crosseval.rows, crosseval.predictions):
+        said = zip(crosseval.columns, predictions)
+        for (j,said_j),(other,said_other) in combinations(said, 2):
+            tidy.append((i, j, other, *_same_and_kappa(said_j, said_other)))
     return pd.DataFrame(tidy, columns=['row', 'column', 'other', 'same', 'kappa'])
 
 # %% ../nbs/10_crosseval.ipynb #d586fcb6
 _ARRAYS = ('ranks', 'predictions', 'labels', 'groups')
-CROSSEVAL_FILES = (*(f'{name}.npy' for name in _ARRAYS), 'accuracy.csv', 'top5.csv', 'names.json')   # of a cross-evaluation's folder
+CROSSEVAL_FILES = (*(f'{name}.npy' for name in _ARRAYS), 'accuracy.csv', 'top5.csv', 'names.json')
 
-def _narrow(a): return a.astype(np.int16) if a.size and 0<=a.min() and a.max()<2**15 else a   # half of the room for the usual numbers
+def _narrow(a):
+    "The same numbers in half of the room, where they are small and not negative, as usual."
+    is_small = a.size and 0<=a.min() and a.max()<2**15
+    return a.astype(np.int16) if is_small else a
 
 def save_crosseval(crosseval, # a `CrossEval`
-                   folder,    # made if missing; names.json is written last, and says that the rest is there
+                   folder,    # made if missing; names.json is written last: then all is there
                   ):
-    "Write the arrays and accuracy.csv (top-1) and top5.csv."
+    "Write the arrays, accuracy.csv (top-1) and top5.csv."
     folder = Path(folder)
     for name in _ARRAYS:
         with atomic(folder/f'{name}.npy') as p: np.save(p, _narrow(getattr(crosseval, name)))
     for name,top in (('accuracy', 1), ('top5', 5)):
         with atomic(folder/f'{name}.csv') as p: crosseval.accuracy(top).to_csv(p)
-    with atomic(folder/'names.json') as p:
-        p.write_text(json.dumps(dict(rows=crosseval.rows, columns=crosseval.columns, ids=[str(i) for i in crosseval.ids])))
+    ids = [str(i) for i in crosseval.ids]
+    names = dict(rows=crosseval.rows, columns=crosseval.columns, ids=ids)
+    with atomic(folder/'names.json') as p: p.write_text(json.dumps(names))
 
 # %% ../nbs/10_crosseval.ipynb #989c9a4f
 def load_crosseval(folder # as `save_crosseval` wrote it
                   ) -> CrossEval:
     "Read a cross-evaluation from its folder."
     folder = Path(folder)
-    if not (folder/'names.json').is_file(): raise BadInput(f'{folder}: no cross-evaluation here; run the study first')
+    if not (folder/'names.json').is_file():
+        raise BadInput(f'{folder}: no cross-evaluation here; run the study first')
     names = json.loads((folder/'names.json').read_text())
-    return CrossEval(**{name: np.load(folder/f'{name}.npy') for name in _ARRAYS}, **{**names, 'ids': np.array(names['ids'])})
+    arrays = {name: np.load(folder/f'{name}.npy') for name in _ARRAYS}
+    ids = np.array(names['ids'])
+    return CrossEval(**arrays, rows=names['rows'], columns=names['columns'], ids=ids)

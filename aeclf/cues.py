@@ -14,6 +14,7 @@ from torch.utils.data import Dataset
 from fastai.data.core import DataLoaders
 from .data import dataloaders,source
 from .store import BadInput,unknown
+from .tables import legend_beside
 
 # %% ../nbs/19_cues.ipynb #8d56ee31
 ANSWERS = {'hue': ('pink', 'olive', 'green', 'violet'),
@@ -260,5 +261,5 @@ def plot_recovery(recoveries, # mapping of names to tables as `recovery` returns
     if t is not None: ax.axvline(t, color='0.6', lw=1, ls=':')
     ax.set(xlabel='threshold t', ylabel='adjusted Rand index', xlim=(low, high))
     ax.grid(alpha=0.3)
-    ax.legend(frameon=False, loc='center left', bbox_to_anchor=(1, 0.5))
+    legend_beside(ax)
     return ax

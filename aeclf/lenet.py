@@ -14,13 +14,13 @@ from torch import nn
 from .store import BadInput
 
 # %% ../nbs/05_lenet.ipynb #2285b836
-def _conv(n, stride): return (n-5)//stride+1 if n>=5 else 0
+def _convolved(n, stride): return (n-5)//stride+1 if n>=5 else 0
 
 def _sides(size, strides):
-    "Side of the map after each convolution and each pool, beginning with the image; 0 where nothing is left."
+    "Sides of the image and of the map after each convolution and pool; 0 where nothing is left."
     sides = [size]
-    for s in strides:
-        sides.append(_conv(sides[-1], s))
+    for stride in strides:
+        sides.append(_convolved(sides[-1], stride))
         sides.append(sides[-1]//2)
     return sides
 
@@ -29,47 +29,69 @@ def lenet_geometry(size=224, # edge of the image, pixels
                   ) -> tuple: # the three strides, and whether the third pool is there
     "Strides of the three convolutions for images of `size`; `ValueError` when no map is left."
     strides = next((s for s in [(1, 2, 2), (1, 2, 1)] if _sides(size, s)[-1]), (1, 1, 1))
-    last = _sides(size, strides)
-    if not last[5]: raise BadInput(f'size {size}: the third convolution of LeNet-5 has nothing left to read; use at least 32 pixels')
-    return strides, last[6]>0
+    third_map,third_pool = _sides(size, strides)[5:]
+    if not third_map:
+        raise BadInput(f'size {size}: the third convolution of LeNet-5 has nothing left to read; '
+                       'use at least 32 pixels')
+    return strides,third_pool>0
 
 # %% ../nbs/05_lenet.ipynb #d07eb8f6
-def _stage(i, o, stride, pool=True):
-    return [nn.Conv2d(i, o, 5, stride), nn.ReLU(), *([nn.MaxPool2d(2)] if pool else [])]
+_POOL_DROPPED = 'third pool dropped: it would leave nothing'
+
+def _conv_relu_pool(i, o, stride, pool=True):
+    layers = [nn.Conv2d(i, o, 5, stride), nn.ReLU()]
+    return layers+[nn.MaxPool2d(2)] if pool else layers
 
 class LeNet5(nn.Module):
-    "LeNet-5 as section B of the supplement adapts it; `size` below 224 changes strides as `lenet_geometry` says."
+    "LeNet-5 as section B of the supplement adapts it; its strides are those of `lenet_geometry`."
     def __init__(self,
         n_classes=1000, # width of the logits
         size=224,       # edge of the images, pixels
     ):
         super().__init__()
         strides,pool3 = lenet_geometry(size)
-        sides = _sides(size, strides)
+        last_side = _sides(size, strides)[6 if pool3 else 5]
         self.size,self.dropped_pool = size,not pool3
-        self.features = nn.Sequential(*_stage(3, 6, strides[0]), *_stage(6, 16, strides[1]), *_stage(16, 120, strides[2], pool3))
-        self.classifier = nn.Sequential(nn.Flatten(), nn.Linear(120*sides[6 if pool3 else 5]**2, 1000), nn.ReLU(), nn.Linear(1000, n_classes))
+        self.features = nn.Sequential(
+            *_conv_relu_pool(3, 6, strides[0]),
+            *_conv_relu_pool(6, 16, strides[1]),
+            *_conv_relu_pool(16, 120, strides[2], pool3))
+        self.classifier = nn.Sequential(
+            nn.Flatten(), nn.Linear(120*last_side**2, 1000), nn.ReLU(), nn.Linear(1000, n_classes))
 
     def forward(self, x): return self.classifier(self.features(x))
-    def extra_repr(self): return 'third pool dropped: it would leave nothing' if self.dropped_pool else ''
+    def extra_repr(self): return _POOL_DROPPED if self.dropped_pool else ''
 
 # %% ../nbs/05_lenet.ipynb #89245f48
+_ACTIVATIONS = (nn.ReLU, nn.GELU, nn.SiLU, nn.LeakyReLU)
+
+def _linear_twin(layer):
+    "What replaces a layer that can hide a path from a pixel to the logits; None for others."
+    if isinstance(layer, nn.MaxPool2d):
+        return nn.AvgPool2d(layer.kernel_size, layer.stride, layer.padding, layer.ceil_mode)
+    if isinstance(layer, nn.AdaptiveMaxPool2d): return nn.AdaptiveAvgPool2d(layer.output_size)
+    return nn.Identity() if isinstance(layer, _ACTIVATIONS) else None
+
 def _linearize(module):
-    "Replace, in place, what can hide a path from a pixel to the logits."
+    "Replace, in place, every layer that has a linear twin."
     for name,child in module.named_children():
-        if isinstance(child, nn.MaxPool2d):
-            module.set_submodule(name, nn.AvgPool2d(child.kernel_size, child.stride, child.padding, child.ceil_mode))
-        elif isinstance(child, nn.AdaptiveMaxPool2d): module.set_submodule(name, nn.AdaptiveAvgPool2d(child.output_size))
-        elif isinstance(child, (nn.ReLU, nn.GELU, nn.SiLU, nn.LeakyReLU)): module.set_submodule(name, nn.Identity())
-        else: _linearize(child)
+        twin = _linear_twin(child)
+        if twin is None: _linearize(child)
+        else: module.set_submodule(name, twin)
     return module
 
+def _positive(parameter):
+    "The same shape, all above zero: ones, and in weights 1/n of the n values that are summed."
+    if parameter.ndim<2: return torch.ones_like(parameter)
+    return torch.full_like(parameter, 1/max(1, parameter[0].numel()))
+
+# %% ../nbs/05_lenet.ipynb #07a649b2
 def input_coverage(model,    # a network whose pools and activations are modules; it is not changed
                    size=224, # edge of the images, pixels
                   ) -> torch.Tensor: # bool, size×size; True where a pixel can reach the logits
-    "Which pixels can reach the logits, whatever the weights and the image: a property of the structure."
+    "Which pixels can reach the logits, whatever the weights and the image are."
     model = _linearize(copy.deepcopy(model).cpu().double().eval())
-    for p in model.parameters(): p.data = torch.full_like(p, 1/max(1, p[0].numel())) if p.ndim>1 else torch.ones_like(p)
+    for p in model.parameters(): p.data = _positive(p)
     x = torch.zeros(1, 3, size, size, dtype=torch.float64, requires_grad=True)
     grad, = torch.autograd.grad(model(x).sum(), x)
     return grad[0].abs().sum(0)>0

@@ -11,7 +11,8 @@ __all__ = ['LETTERS', 'LENET', 'TABLE1', 'FIGURE2', 'TABLE2', 'T_BOLD']
 import pandas as pd
 
 # %% ../nbs/00_paper.ipynb #30a8c5f4
-LETTERS = {'L': 'LeNet-5', 'A': 'AlexNet', 'V': 'VGG 16 BN', 'I': 'Inception v3', 'R': 'ResNet-50'} # letter → network, in the paper's order
+LETTERS = { # letter → network, in the paper's order
+    'L': 'LeNet-5', 'A': 'AlexNet', 'V': 'VGG 16 BN', 'I': 'Inception v3', 'R': 'ResNet-50'}
 
 # %% ../nbs/00_paper.ipynb #40b0c7ba
 LENET = dict(size=224, filters=(6, 16, 120), classes=1000, # section B, the network
@@ -19,7 +20,7 @@ LENET = dict(size=224, filters=(6, 16, 120), classes=1000, # section B, the netw
              top1=32.30, top5=54.63)                       # its accuracy in percent
 
 # %% ../nbs/00_paper.ipynb #b20d7c85
-TABLE1 = pd.DataFrame( # which parts are trained, where the decoder starts from, top-1 accuracy in percent
+TABLE1 = pd.DataFrame( # what is trained, where the decoder starts from, top-1 accuracy in percent
     [(True,  False, False, 'pre-trained', 16.36),
      (True,  True,  False, 'pre-trained', 71.04),
      (False, True,  False, 'pre-trained', 74.92),
@@ -28,8 +29,12 @@ TABLE1 = pd.DataFrame( # which parts are trained, where the decoder starts from,
     index=['encoder', 'encoder+decoder', 'decoder', 'random decoder'])
 
 # %% ../nbs/00_paper.ipynb #96b91407
-FIGURE2 = pd.DataFrame( # points of the curves that the text of C.1 names: top-1 accuracy in percent after so many epochs
-    [('encoder', 20, 16.38), ('encoder+decoder', 5, 71.04), ('encoder+decoder', 20, 69.33), ('decoder', 4, 74.14), ('decoder', 20, 74.92)],
+FIGURE2 = pd.DataFrame( # what the text of C.1 says of the curves: top-1 accuracy in percent
+    [('encoder',         20, 16.38),
+     ('encoder+decoder',  5, 71.04),
+     ('encoder+decoder', 20, 69.33),
+     ('decoder',          4, 74.14),
+     ('decoder',         20, 74.92)],
     columns=['trained', 'epoch', 'top1'])
 
 # %% ../nbs/00_paper.ipynb #306c5423

@@ -24,18 +24,20 @@ class _Normalized(nn.Module):
         for name,value in (('mean', IMAGENET_MEAN), ('std', IMAGENET_STD)):
             self.register_buffer(name, torch.tensor(value).view(1, 3, 1, 1), persistent=False)
 
-    def _add(self, name, i, o):
+    def _add_conv_bn(self, name, i, o):
         "A 3×3 convolution from `i` to `o` channels and its batch norm."
         self.add_module(f'conv{name}', nn.Conv2d(i, o, 3, padding=1))
         self.add_module(f'bn{name}', nn.BatchNorm2d(o, momentum=0.1))
 
     def _apply_stage(self, x, names):
-        for name in names: x = F.relu(getattr(self, f'bn{name}')(getattr(self, f'conv{name}')(x)), inplace=True)
+        for name in names:
+            conv,norm = getattr(self, f'conv{name}'),getattr(self, f'bn{name}')
+            x = F.relu(norm(conv(x)), inplace=True)
         return x
 
 # %% ../nbs/07_segnet.ipynb #487c36d6
 class Encoder(_Normalized):
-    "Images N×3×H×W in [0, 1] to the code `z` and the pooling indices of every stage; H and W multiples of 2^stages."
+    "Images N×3×H×W in [0, 1] to the code `z` and the pooling indices of every stage."
     def __init__(self,
         widths, # channels of each stage
         convs,  # convolutions of each stage
@@ -43,15 +45,15 @@ class Encoder(_Normalized):
         super().__init__()
         self.stages = [[f'{s}{k}' for k in range(1, n+1)] for s,n in enumerate(convs, 1)]
         for names,i,o in zip(self.stages, (3, *widths), widths):
-            for k,name in enumerate(names): self._add(name, o if k else i, o)
+            for k,name in enumerate(names): self._add_conv_bn(name, i if k==0 else o, o)
 
     def forward(self, x):
         check_size(x.shape[-2:], len(self.stages))
-        x,indices = (x-self.mean)/self.std,[]
+        z,indices = (x-self.mean)/self.std,[]
         for names in self.stages:
-            x,where = F.max_pool2d(self._apply_stage(x, names), 2, return_indices=True)
+            z,where = F.max_pool2d(self._apply_stage(z, names), 2, return_indices=True)
             indices.append(where)
-        return x,indices
+        return z,indices
 
 # %% ../nbs/07_segnet.ipynb #894c8a58
 def check_size(size,   # height and width, pixels
@@ -59,8 +61,11 @@ def check_size(size,   # height and width, pixels
               ):
     "`BadInput` when images of `size` do not survive `stages` halvings."
     unit = 2**stages
-    if bad := next((s for s in size if s%unit or s<unit), None):
-        raise BadInput(f'size {bad}: the autoencoder halves it {stages} times; use a multiple of {unit}, such as {max(unit, round(bad/unit)*unit)}')
+    for edge in size:
+        if edge>=unit and edge%unit==0: continue
+        nearest = max(unit, round(edge/unit)*unit)
+        raise BadInput(f'size {edge}: the autoencoder halves it {stages} times; '
+                       f'use a multiple of {unit}, such as {nearest}')
 
 # %% ../nbs/07_segnet.ipynb #1e87761e
 class Decoder(_Normalized):
@@ -70,13 +75,15 @@ class Decoder(_Normalized):
         convs,  # convolutions of each stage, as the encoder's
     ):
         super().__init__()
-        self.stages = [[f'{s}{k}d' for k in range(n, 0, -1)] for s,n in reversed(list(enumerate(convs, 1)))]
+        numbered = reversed(list(enumerate(convs, 1)))
+        self.stages = [[f'{s}{k}d' for k in range(n, 0, -1)] for s,n in numbered]
         for names,i,o in zip(self.stages, reversed(widths), (*reversed(widths[:-1]), widths[0])):
-            for name in names: self._add(name, i, o if name is names[-1] else i)
+            for name in names: self._add_conv_bn(name, i, o if name is names[-1] else i)
         self.conv_final = nn.Conv2d(widths[0], 3, 1)
 
     def forward(self, z, indices):
-        for names,where in zip(self.stages, reversed(indices)): z = self._apply_stage(F.max_unpool2d(z, where, 2), names)
+        for names,where in zip(self.stages, reversed(indices)):
+            z = self._apply_stage(F.max_unpool2d(z, where, 2), names)
         return self.conv_final(z)*self.std+self.mean
 
 # %% ../nbs/07_segnet.ipynb #d8024b09
@@ -108,30 +115,41 @@ def _s2snets_name(name):
     if {'resnet', 'classifier'} & set(name.split('.')): return None
     bare = _CONTAINERS.sub('', name)
     layer = bare.partition('.')[0]
-    return f'{"decoder" if layer.endswith("d") or layer=="conv_final" else "encoder"}.{bare}'
+    is_decoder = layer.endswith('d') or layer=='conv_final'
+    return f'{"decoder" if is_decoder else "encoder"}.{bare}'
 
 # %% ../nbs/07_segnet.ipynb #71cdd330
+_TWICE = 'is there twice under different containers; keep one autoencoder in the file'
+
 @patch(cls_method=True)
 def from_s2snets(cls:SegNet,
     path, # checkpoint of the authors' layout: `.pth`, or the same names in a `.safetensors`
 ) -> SegNet: # the full network, in evaluation mode
-    "The autoencoder of a checkpoint as the authors publish them; `BadInput` names what is missing or does not fit."
-    model,ours = cls(),{}
+    "The autoencoder of an authors' checkpoint; `BadInput` names what is missing or does not fit."
+    model,tensors = cls(),{}
     for name,tensor in read_tensors(path).items():
-        if not (mine := _s2snets_name(name)): continue
-        if mine in ours: raise BadInput(f'{path}: {name} is there twice under different containers; keep one autoencoder in the file')
-        ours[mine] = tensor
-    return fill(model, ours, path).eval()
+        our_name = _s2snets_name(name)
+        if our_name is None: continue
+        if our_name in tensors: raise BadInput(f'{path}: {name} {_TWICE}')
+        tensors[our_name] = tensor
+    return fill(model, tensors, path).eval()
 
 # %% ../nbs/07_segnet.ipynb #a4b93f42
+def _vgg_layers(tensors):
+    "The numbers of VGG's convolutions and batch norms: 0 and 1, 3 and 4, 7 and 8, …"
+    return sorted({int(k.split('.')[1]) for k in tensors if k.startswith('features.')})
+
 @patch
 def load_vgg16_bn(self:Encoder,
-    tensors, # VGG16-BN's state dict as torchvision names it: `features.0.weight`, …; the fully connected layers are left out
+    tensors, # as torchvision names them: `features.0.weight`, …; other names are left out
     origin='VGG16-BN', # named in the message if something does not fit
 ) -> Encoder: # itself
     "Fill the encoder of the full SegNet with the convolutions and batch norms of VGG16-BN."
     layers = [f'{kind}{name}' for names in self.stages for name in names for kind in ('conv', 'bn')]
-    numbers = sorted({int(k.split('.')[1]) for k in tensors if k.startswith('features.')})
-    named = dict(zip(map(str, numbers), layers)) if len(numbers)==len(layers) else {}
-    mine = {f'{named[n]}.{rest}': v for k,v in tensors.items() for _,n,rest in [(*k.split('.', 2), '', '')[:3]] if k.startswith('features.') and n in named}
-    return fill(self, mine, origin)
+    numbers,ours = _vgg_layers(tensors),{}
+    if len(numbers)!=len(layers): numbers = []   # another network, of which nothing is taken
+    for number,layer in zip(numbers, layers):
+        prefix = f'features.{number}.'
+        of_layer = {k.removeprefix(prefix): v for k,v in tensors.items() if k.startswith(prefix)}
+        ours |= {f'{layer}.{k}': v for k,v in of_layer.items()}
+    return fill(self, ours, origin)

@@ -1,4 +1,4 @@
-"""Work in a folder that can be stopped, repeated and mended: what is done, what is lost, what has changed, and do the rest.
+"""Work in a folder that can be stopped, repeated and mended: what is done, what is lost, what has changed, and how the rest gets done.
 
 Docs: https://aeclf.github.io/aeclf/stages.html.md"""
 
@@ -32,12 +32,27 @@ def stage_seed(seed, # of the study
     "The seed of a stage: the same stage of the same study always draws the same numbers."
     return int.from_bytes(hashlib.sha256(f'{seed} {name}'.encode()).digest()[:4], 'big')
 
+# %% ../nbs/22_stages.ipynb #57a60010
+def _state(file):
+    "Size and time of change, or None for a file that is not there."
+    try: stat = file.stat()
+    except FileNotFoundError: return None
+    return stat.st_size,stat.st_mtime_ns
+
+def _read_ledger(file):
+    "What stages.json holds; `BadInput` where it is damaged."
+    if not file.is_file(): return {}
+    try: held = json.loads(file.read_text())
+    except ValueError: held = None
+    if isinstance(held, dict) and all(isinstance(o, dict) for o in held.values()): return held
+    raise BadInput(f'{file}: damaged; delete it, and the next run makes the study anew')
+
 # %% ../nbs/22_stages.ipynb #57a6000f
 class Ledger:
     "What was done in a folder."
     def __init__(self,
         folder,       # of the study; need not be there yet
-        seeding=None, # name of a stage → context manager in which it draws its numbers; default: none
+        seeding=None, # name of a stage → context manager in which it draws its numbers
     ):
         self.path,self.seeding = Path(folder),seeding or (lambda name: nullcontext())
         self._known = None,{}   # state of stages.json when it was read, and what it held
@@ -54,22 +69,10 @@ class Ledger:
         "Digests of files by their name."
         return {f: file_digest(self.path/f) for f in files}
 
-# %% ../nbs/22_stages.ipynb #57a60010
-def _state(file):
-    "Size and time of change, or None for a file that is not there."
-    try: stat = file.stat()
-    except FileNotFoundError: return None
-    return stat.st_size,stat.st_mtime_ns
-
-def _read_ledger(file):
-    "What stages.json holds; `BadInput` where it is damaged."
-    try: held = json.loads(file.read_text()) if file.is_file() else {}
-    except ValueError: held = None
-    if isinstance(held, dict) and all(isinstance(o, dict) for o in held.values()): return held
-    raise BadInput(f'{file}: damaged; delete it, and the next run makes the study anew')
-
 # %% ../nbs/22_stages.ipynb #57a60014
-def _missing(ledger, files): return [f for f in files if not (ledger.path/f).is_file()]
+def _missing(ledger, files):
+    "Those of `files` that are not there."
+    return [f for f in files if not (ledger.path/f).is_file()]
 
 def why_to_do(ledger, # a `Ledger`
               stage,  # a `Stage`
@@ -84,6 +87,8 @@ def why_to_do(ledger, # a `Ledger`
     return f'{changed[0]} has changed' if changed else ''
 
 # %% ../nbs/22_stages.ipynb #57a60018
+_MEND_STAGE = 'write it in its work, or take it out of its leaves'
+
 def run_stage(ledger, # a `Ledger`
               stage,  # a `Stage`
               tell=lambda fraction: None, # told how far it is
@@ -91,9 +96,11 @@ def run_stage(ledger, # a `Ledger`
     "Do one stage inside its seed, and enter it."
     read,start = ledger.digests(stage.needs),time.perf_counter()
     with ledger.seeding(stage.name): result = stage.work(tell)
-    if lost := _missing(ledger, stage.leaves): raise BadInput(f'stage {stage.name!r} did not leave {lost[0]}; write it in its work, or take it out of its leaves')
+    if lost := _missing(ledger, stage.leaves):
+        raise BadInput(f'stage {stage.name!r} did not leave {lost[0]}; {_MEND_STAGE}')
     entry = dict(read=read, seconds=round(time.perf_counter()-start, 1), result=result)
-    with atomic(ledger.path/'stages.json') as p: p.write_text(json.dumps({**ledger.entries, stage.name: entry}, indent=1))
+    entries = {**ledger.entries, stage.name: entry}
+    with atomic(ledger.path/'stages.json') as p: p.write_text(json.dumps(entries, indent=1))
     return entry
 
 # %% ../nbs/22_stages.ipynb #f4e183f3
@@ -113,7 +120,7 @@ def print_stage(name,    # of a stage
 # %% ../nbs/22_stages.ipynb #57a6001c
 def run_stages(ledger, # a `Ledger`
                stages, # of `Stage`s, each after those whose files it reads
-               line=no_line,     # context manager: gets the stage's name, yields a function that takes the fraction done
+               line=no_line,     # context manager: takes a name, yields what takes the fraction done
                done=print_stage, # called after each stage with its name, its words and its seconds
               ) -> list:         # the names of the stages that were run
     "Do every stage that is not done."
@@ -127,17 +134,19 @@ def run_stages(ledger, # a `Ledger`
         ran.append(stage.name)
     return ran
 
+# %% ../nbs/22_stages.ipynb #9d47dc62
 def progress(ledger, # a `Ledger`
              stages, # of `Stage`s
             ) -> list: # of (name, entry or None, why it is to do)
     "How far a study is, stage by stage."
     why = {stage.name: why_to_do(ledger, stage) for stage in stages}
-    return [(name, None if reason else ledger.entries[name], reason) for name,reason in why.items()]
+    return [(name, None if reason else ledger.entries[name], reason)
+            for name,reason in why.items()]
 
 # %% ../nbs/22_stages.ipynb #57a6002d
 STAGES = {}   # name of a function → the function, in the order of registration
 
 def study_stages(make): # function of a `Workspace` → list of its `Stage`s
-    "Register a function that gives stages for a study; a function of the same name takes the place of an earlier one."
+    "Register a function that gives stages; of two with the same name the later one counts."
     STAGES[make.__name__] = make
     return make

@@ -45,7 +45,8 @@ def usable_device(name # `'auto'`, or as torch names devices: `'cpu'`, `'cuda'`,
 def _check_networks(networks):
     "`BadInput` unless this maps names to networks."
     if isinstance(networks, Mapping) and all(isinstance(n, str) for n in networks): return
-    raise BadInput(f'networks is a {type(networks).__name__}; give names and networks, such as networks={{"mine": learn}}')
+    kind = type(networks).__name__
+    raise BadInput(f'networks is a {kind}; give names and networks, such as networks={{"mine": learn}}')
 
 def _is_image(o):
     "Is this an RGB tensor 3×H×W of floats in [0, 1]?"
@@ -58,7 +59,8 @@ def _check_dataset(ds):
     if not hasattr(ds, '__getitem__') or not hasattr(ds, '__len__') or not len(ds):
         raise BadInput(f'images: a {kind} is no Dataset with images in it; give images=(training, validation)')
     if not _is_image(ds[0][0]):
-        raise BadInput(f'images: the first of a {kind} is no float tensor 3×H×W in [0, 1]; let the Dataset return such, with its label')
+        raise BadInput(f'images: the first of a {kind} is no float tensor 3×H×W in [0, 1]; '
+                       'let the Dataset return such, with its label')
 
 # %% ../nbs/23_workspace.ipynb #3a5c000d
 def check_handed(networks, # mapping of names to networks
@@ -78,7 +80,8 @@ def with_handed(config,   # a `Config`
     "The configuration with what was handed over, by its digest."
     if images: config = replace(config, data=f'given:{images_digest(images[1])[:16]}')
     if not networks: return config
-    given = named_classifiers(','.join(f'{n}=given:{digest(as_classifier(o))[:16]}' for n,o in networks.items()))
+    digests = {n: digest(as_classifier(o))[:16] for n,o in networks.items()}
+    given = named_classifiers(','.join(f'{n}=given:{d}' for n,d in digests.items()))
     own = {n.casefold() for n,full in config.classifiers.items() if split_weights(full)[0]!='given'}
     if twice := [n for n in given if n.casefold() in own]:
         raise BadInput(f'networks: the study already has a classifier {twice[0]!r}; give the network another name')
@@ -92,9 +95,9 @@ class Workspace:
         path,          # folder
         device='auto', # `'cpu'`, `'cuda'`, …; auto takes a GPU if there is one
         controls=False,# train control decoders too; a study that has them keeps them
-        cbs=(),        # fastai callbacks for every training; of a class, each training gets an object of its own
-        networks=None, # mapping of names to trained networks as `as_classifier` takes them: further classifiers, left as they are
-        images=None,   # (training, validation): Datasets of (image 3×size×size in [0, 1], label), in place of the configuration's data
+        cbs=(),        # fastai callbacks for every training; of a class, each gets an object of its own
+        networks=None, # name → trained network, as `as_classifier` takes it: further classifiers
+        images=None,   # (training, validation) Datasets of (3×size×size in [0, 1], label), for `config.data`
     ):
         networks = {} if networks is None else networks
         check_handed(networks, images)
@@ -110,7 +113,8 @@ class Workspace:
         toml = self.path/'study.toml'
         if toml.is_file():
             why = difference(self.config, read_config(toml))
-            if why: raise BadInput(f'{self.path}: the study there has another configuration ({why}); choose another folder (--out) or delete it')
+            if why: raise BadInput(f'{self.path}: the study there has another configuration ({why}); '
+                                   'choose another folder (--out) or delete it')
         elif self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
             raise BadInput(f'{self.path}: exists and is not a study; choose another folder')
 
@@ -128,9 +132,10 @@ def images(self:Workspace):
     if hasattr(self, '_images'): return self._images
     c = self.config
     if c.data.startswith('given:'):
-        raise BadInput(f'{self.path}: its images were handed over; hand the same to Study.open, images=(training, validation)')
-    with seeded(c.seed):
-        self._images = load(c.data, c.size, c.bs, self.device, c.seed, c.quick, c.framing, c.limit, c.skip_unreadable)
+        raise BadInput(f'{self.path}: its images were handed over; '
+                       'hand the same to Study.open, images=(training, validation)')
+    how = dict(framing=c.framing, limit=c.limit, skip_unreadable=c.skip_unreadable)
+    with seeded(c.seed): self._images = load(c.data, c.size, c.bs, self.device, c.seed, c.quick, **how)
     return self._images
 
 @patch
@@ -138,7 +143,8 @@ def loaders(self:Workspace, name=None): # a classifier's name: with the labels o
     "Fresh DataLoaders over the images, to train with and to watch by."
     dls,question = self.images,self.question(name)
     train,valid = (ds.asking(question) if question else ds for ds in (dls.train_ds, dls.valid_ds))
-    return thinned(dataloaders(train, valid, self.config.bs, self.device, dls.train.fake_l.num_workers), self.config.watch)
+    fresh = dataloaders(train, valid, self.config.bs, self.device, dls.train.fake_l.num_workers)
+    return thinned(fresh, self.config.watch)
 
 # %% ../nbs/23_workspace.ipynb #d028af11
 @patch
@@ -163,7 +169,7 @@ def targets(self:Workspace):
 # %% ../nbs/23_workspace.ipynb #3a5c0013
 @patch
 def pretraining(self:Workspace):
-    "Fresh DataLoaders for A_S: its own pictures to train on, where the study has such; it watches by the study's images."
+    "Fresh DataLoaders for A_S: its own pictures to train on, where there are such, and the study's to watch by."
     c,dls = self.config,self.loaders()
     if not c.pretrain: return dls
     pictures = unlabelled(c.pretrain, c.size, c.bs, c.framing, self.path/'autoencoder'/'damaged.txt')
@@ -180,18 +186,20 @@ def weights_file(kind, # `'classifiers'`, `'autoencoder'`, `'decoders'`, `'contr
 def handed_network(self:Workspace, name): # a classifier's name
     "A copy of the network `name` that was handed over."
     if name not in self.networks:
-        raise BadInput(f'{self.path}: the network {name!r} was handed over; hand the same to Study.open, networks={{{name!r}: …}}')
+        raise BadInput(f'{self.path}: the network {name!r} was handed over; '
+                       f'hand the same to Study.open, networks={{{name!r}: …}}')
     model = copy.deepcopy(as_classifier(self.networks[name])).cpu()
     if f'given:{digest(model)[:16]}'!=self.config.classifiers[name]:
-        raise BadInput(f'{self.path}: the network {name!r} has changed since it was handed over; hand it over again, for another study')
+        raise BadInput(f'{self.path}: the network {name!r} has changed since it was handed over; '
+                       'hand it over again, for another study')
     return model
 
 @patch
 def initial(self:Workspace, name, trained=True): # a classifier's name; False leaves its weights random
     "The classifier `name` as it comes: with the weights that its full name gives, else random ones."
     full,weights = split_weights(self.config.classifiers[name])
-    if full!='given': return make_classifier(full, len(self.vocab(name)), self.config.size, weights if trained else None)
-    return self.handed_network(name) if trained else reinitialized(self.handed_network(name))
+    if full=='given': return self.handed_network(name) if trained else reinitialized(self.handed_network(name))
+    return make_classifier(full, len(self.vocab(name)), self.config.size, weights if trained else None)
 
 # %% ../nbs/23_workspace.ipynb #3a5c0015
 @patch
@@ -202,7 +210,8 @@ def ready(self:Workspace, model): # a module
 @patch
 def classes(self:Workspace, name): # a classifier's name
     "The names of the classes of a trained classifier, as its file has them."
-    return weights_meta(self.path/weights_file('classifiers', name)).get('classes') or self.vocab(name)   # older files have none
+    held = weights_meta(self.path/weights_file('classifiers', name)).get('classes')
+    return held or self.vocab(name)   # older files have none
 
 @patch
 def classifier(self:Workspace, name): # a classifier's name
@@ -223,7 +232,8 @@ def initial_autoencoder(self:Workspace):
     "A_S before its pre-training, or ready-made from the authors' checkpoint."
     kind,_,origin = self.config.autoencoder.partition(':')
     known = kind in ('', 'vgg16_bn', 's2snets')
-    if not known or (kind and not origin): raise unknown('autoencoder', self.config.autoencoder, ['vgg16_bn:WEIGHTS', 's2snets:FILE'])
+    if not known or (kind and not origin):
+        raise unknown('autoencoder', self.config.autoencoder, ['vgg16_bn:WEIGHTS', 's2snets:FILE'])
     if kind=='s2snets': return SegNet.from_s2snets(origin)
     model = SegNet(self.config.widths, self.config.convs)
     if kind: model.encoder.load_vgg16_bn(_vgg16_bn(origin), self.config.autoencoder)
@@ -260,14 +270,16 @@ def _check_reading(self:Workspace, name):
         why = (str(e) or type(e).__name__).splitlines()[0][:90]
         raise BadInput(f'classifier {full!r} cannot read {c.size} pixels ({why}); choose a larger --size') from e
     if shape!=(2, k):
-        raise BadInput(f'classifier {full!r} answers two images with {shape}; the data have {k} classes, so it should be (2, {k})')
+        raise BadInput(f'classifier {full!r} answers two images with {shape}; '
+                       f'the data have {k} classes, so it should be (2, {k})')
 
 @patch
 def _check_widths(self:Workspace, model):
     "Has a ready-made autoencoder the shape of the study's?"
     ours = SegNet(self.config.widths, self.config.convs)
     if [p.shape for p in model.parameters()]!=[p.shape for p in ours.parameters()]:
-        raise BadInput(f'autoencoder {self.config.autoencoder!r} is the full SegNet, this study has a small one; use --size 224')
+        raise BadInput(f'autoencoder {self.config.autoencoder!r} is the full SegNet, '
+                       'this study has a small one; use --size 224')
 
 # %% ../nbs/23_workspace.ipynb #3a5c001a
 @patch
@@ -284,7 +296,8 @@ def _check_shape(self:Workspace):
     "Have the images the study's size?"
     size,shape = self.config.size,tuple(self.images.valid_ds[0][0].shape)
     if shape!=(3, size, size):
-        raise BadInput(f'the images are {"×".join(map(str, shape))}, the study is for 3×{size}×{size}; give its configuration their size')
+        raise BadInput(f'the images are {"×".join(map(str, shape))}, the study is for 3×{size}×{size}; '
+                       'give its configuration their size')
 
 # %% ../nbs/23_workspace.ipynb #3a5c001b
 @patch
@@ -306,8 +319,8 @@ def check(self:Workspace):
 @patch(as_prop=True)
 def precision(self:Workspace):
     "Of training; everything is measured in float32 (on a GPU, convolutions in its TF32)."
-    on_gpu = self.device.startswith('cuda')
-    return 'bfloat16 autocast' if on_gpu and torch.cuda.is_bf16_supported(including_emulation=False) else 'float32'
+    made_for_it = self.device.startswith('cuda') and torch.cuda.is_bf16_supported(including_emulation=False)
+    return 'bfloat16 autocast' if made_for_it else 'float32'
 
 @patch
 def history(self:Workspace, curve): # a classifier's name, `S` or `A_…`

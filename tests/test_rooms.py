@@ -18,7 +18,7 @@ def imported(path):
         if isinstance(node, ast.ImportFrom) and (node.level or (node.module or '').startswith('aeclf')):
             module = (node.module or '').removeprefix('aeclf').strip('.')
             yield from ((module or a.name, a.name) for a in node.names)
-        elif isinstance(node, ast.Import): yield from ((a.name.removeprefix('aeclf.'), '') for a in node.names if a.name.startswith('aeclf'))
+        elif isinstance(node, ast.Import): yield from ((a.name.removeprefix('aeclf.'), '') for a in node.names if a.name.startswith('aeclf.'))
 
 
 def code_lines(path):
