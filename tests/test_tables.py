@@ -7,9 +7,11 @@ import matplotlib.pyplot as plt
 import numpy as np, pandas as pd, pytest
 
 import aeclf.contexts, aeclf.lattice, aeclf.rrc, aeclf.tables
+from aeclf.contexts import lattices, persistence
 from aeclf.lattice import formal_context, plot_lattice
 from aeclf.paper import TABLE2
 from aeclf.tables import plot_table, read_table, write_table
+from conftest import aeclf as command
 
 LIGHT = ['paper', 'tables', 'rrc', 'contexts', 'lattice', 'confidence', 'reading']
 
@@ -81,3 +83,22 @@ def test_heat_map_is_never_cut(n, name):
     clear(ax)
     boxes = [o.get_window_extent() for o in [*ax.get_xticklabels(), *ax.get_yticklabels(), ax.title]]
     assert all(ax.figure.bbox.x0 <= b.x0 and b.x1 <= ax.figure.bbox.x1 and b.y1 <= ax.figure.bbox.y1 for b in boxes)
+
+
+def test_too_many_concepts_to_draw(tmp_path):
+    "Thirty classifiers at random: an answer, without a picture; every lattice and every life stop at the cap."
+    names = [f'n{k}' for k in range(30)]
+    values = np.random.default_rng(1).uniform(0.4, 1.05, (30, 30))
+    np.fill_diagonal(values, 1)
+    large = pd.DataFrame(values, names, names)
+    write_table(large, tmp_path/'large.csv')
+    result = command(tmp_path, 'lattice', 'large.csv', '--t', '0.7')
+    assert result.returncode == 0 and 'more than 1,000 concepts, not a chain' in result.stdout
+    assert [p.name for p in tmp_path.iterdir()] == ['large.csv']
+    small = large.iloc[:18, :18]
+    found, lives = lattices(small), persistence(small)
+    assert found.concepts.max() == 1001 and 'more than 1,000' in found.lattice[found.concepts.idxmax()]
+    kept = found[found.concepts <= 1000].iloc[len(found)//4]
+    alive = lives[(lives.from_t < kept.to_t) & (kept.to_t <= lives.to_t)]
+    assert len(alive) == kept.concepts
+    assert plot_lattice(formal_context(large, 0.7)).texts[0].get_text().startswith('more than 1,000')

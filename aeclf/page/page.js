@@ -51,7 +51,7 @@ function showStep(k) {
   one('#t-says').textContent =
     step.where +
     ', ' +
-    step.count +
+    step.number +
     (step.count === 1 ? ' concept' : ' concepts') +
     (step.chain ? ', a chain' : ', not a chain');
   slider.setAttribute('aria-valuetext', step.where);
