@@ -165,8 +165,8 @@ def cifar_alexnet(n_classes, # width of the logits
     return nn.Sequential(
         *_conv_relu(3, w, 5), _overlapping_pool(), *_conv_relu(w, 2*w, 5), _overlapping_pool(),
         *_conv_relu(2*w, 3*w, 3), *_conv_relu(3*w, 3*w, 3), *_conv_relu(3*w, 2*w, 3),
-        _overlapping_pool(), nn.AdaptiveAvgPool2d(4), nn.Flatten(), nn.Dropout(0.4), nn.Linear(2*w*16, 8*w),
-        nn.ReLU(inplace=True), nn.Dropout(0.4), nn.Linear(8*w, n_classes))
+        _overlapping_pool(), nn.AdaptiveAvgPool2d(4), nn.Flatten(), nn.Dropout(0.4),
+        nn.Linear(2*w*16, 8*w), nn.ReLU(inplace=True), nn.Dropout(0.4), nn.Linear(8*w, n_classes))
 
 def cifar_vgg(n_classes, # width of the logits
               w=64,      # channels of the first stage

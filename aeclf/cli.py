@@ -92,10 +92,24 @@ def _say(message, code):
     return code
 
 # %% ../nbs/28_cli.ipynb #c1100004
+def _shown_once_for_letters(show):
+    "A `warnings.showwarning` that needs one line for all letters that no font has."
+    if getattr(show, 'for_letters', False): return show   # it is there already
+    said = []
+    def shown(message, *args, **kw):
+        if not str(message).startswith('Glyph '): return show(message, *args, **kw)
+        if not said: print('aeclf: the fonts here lack letters of some names, figures show boxes; '
+                           'install a font that has them, such as Noto Sans CJK', file=sys.stderr)
+        said.append(message)
+    shown.for_letters = True
+    return shown
+
 def _prepare_process():
     "What a command needs of the process that it runs in."
     warnings.simplefilter('ignore', FutureWarning)   # fastai still asks torch for TorchScript
     os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')   # threads sleep while they wait: far faster on a busy machine
+    os.environ.update(MPLBACKEND='agg', MATPLOTLIBRC=str(Path(aeclf.__file__).with_name('matplotlibrc')))
+    warnings.showwarning = _shown_once_for_letters(warnings.showwarning)
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, 'reconfigure'): stream.reconfigure(errors='replace')
 
@@ -302,10 +316,13 @@ def lattice(
 
     Example: aeclf lattice studies/photos/rrc.csv --t 0.8
     """
-    from aeclf.contexts import formal_context,lattice_line,lattice_text
+    from aeclf.contexts import MOST_CONCEPTS,count_concepts,formal_context,lattice_line,lattice_text,relation_text
     from aeclf.lattice import plot_lattice
     from aeclf.tables import read_table
     context = formal_context(read_table(table), t)
+    if count_concepts(context)>MOST_CONCEPTS:
+        print(f'{relation_text(context)}\n{lattice_line(context)}\ntoo many to list or draw; try another --t')
+        return
     picture = out or table.with_name(f'{table.stem}_t{t:g}.png')
     _save_lattice(plot_lattice(context, title=f't = {t:g}').figure, picture)
     print(f'{lattice_text(context)}\n{lattice_line(context)}\n{picture}')

@@ -14,6 +14,7 @@ from itertools import combinations
 
 import numpy as np, pandas as pd
 
+from .contexts import MOST_CONCEPTS, count_concepts
 from .rrc import serves
 
 # %% ../nbs/15_confidence.ipynb #5b5f9a90
@@ -21,9 +22,10 @@ def concept_shares(boot,    # `Bootstrap` of the study that the context belongs 
                    context, # formal context: objects `A_i`, attributes `j`
                    t,       # threshold
                   ) -> pd.DataFrame: # `extent`, `intent`, `share`; in the order of the lattice
-    "The share of resamples in which each concept of `context` exists at `t`."
+    "The share of resamples in which each concept of `context` exists at `t`; none where there are too many."
     served,shares = serves(boot.samples, t),[]
-    for c in context.lattice:
+    too_many = count_concepts(context)>MOST_CONCEPTS
+    for c in () if too_many else context.lattice:
         a = np.array([f'A_{i}' in c.extent for i in boot.rows])
         b = np.array([j in c.intent for j in boot.columns])
         intent,extent = served[:,a].all(1),served[:,:,b].all(2)

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
 import numpy as np,pandas as pd,torch
+from .classifiers import Classifier
 from .store import BadInput,atomic
 
 # %% ../nbs/10_crosseval.ipynb #ddec624d
@@ -53,6 +54,48 @@ def true_ranks(logits, # N×K
     before = ~(logits<=true) | ((logits==true) & earlier)
     return before.sum(1).clamp_(max=logits.shape[1]-1)
 
+# %% ../nbs/10_crosseval.ipynb #10c00003
+def _behind_the_contract(name, model, device):
+    "The classifier itself, or a bare network as one for which nothing is normalised."
+    odd = next((p.dtype for p in model.parameters() if p.is_floating_point() and p.dtype!=torch.float32), None)
+    if odd: raise BadInput(f'classifier {name!r} is in {str(odd).removeprefix("torch.")}, images are in float32; give model.float()')
+    return model if isinstance(model, Classifier) else Classifier(model, mean=0., std=1.).to(device)
+
+def _checked_logits(logits, labels, name):
+    "Logits as a plain float tensor N×K; `BadInput` for another answer and for labels of no class."
+    logits = logits.as_subclass(torch.Tensor).float()
+    if logits.ndim>2 and logits[0, 0].numel()==1: logits = logits.flatten(1)
+    shape = '×'.join(map(str, logits.shape))
+    if logits.ndim!=2 or len(logits)!=len(labels):
+        raise BadInput(f'classifier {name!r} answers {len(labels)} images with {shape}; it should be a logit per class')
+    if logits.shape[1]==1:
+        raise BadInput(f'classifier {name!r} answers with one number per image; give two, such as torch.cat([0*z, z], 1)')
+    wrong = labels[(labels<0) | (labels>=logits.shape[1])]
+    if len(wrong):
+        raise BadInput(f'label {wrong[0]}: classifier {name!r} tells {logits.shape[1]} classes apart; '
+                       f'labels are integers from 0 to {logits.shape[1]-1}')
+    return logits
+
+# %% ../nbs/10_crosseval.ipynb #10c00005
+def _checked_batch(x, y, device, targets):
+    "Images and labels as plain tensors on the device; `BadInput` for what is none."
+    images,labels = (o.as_subclass(torch.Tensor).to(device) for o in (x, y))
+    if images.ndim!=4 or images.shape[1]!=3 or not images.is_floating_point():
+        raise BadInput(f'images are {"×".join(map(str, images.shape))} {images.dtype}; give RGB N×3×H×W, floats in [0, 1]')
+    if not (images.min()>=-1e-3 and images.max()<=1.001):
+        raise BadInput(f'images are in [{images.min():.3g}, {images.max():.3g}]; give them in [0, 1], '
+                       'without Normalize: every classifier normalises for itself')
+    if labels.ndim==2 and labels.shape[1]==1 and not targets: labels = labels[:,0]
+    if labels.ndim!=(2 if targets else 1) or labels.is_floating_point():
+        wanted = 'N×T integers' if targets else 'one integer for each image'
+        raise BadInput(f'labels are {"×".join(map(str, labels.shape))} {labels.dtype}; give {wanted}')
+    return images,labels.long()
+
+def _length(dl):
+    "How many batches there are; None where nobody knows."
+    try: return len(dl)
+    except TypeError: return None
+
 # %% ../nbs/10_crosseval.ipynb #06602b10
 @contextmanager
 def evaluating(*modules):
@@ -75,8 +118,9 @@ def _read_by_all(images, labels, classifiers, targets):
     "Ranks and predictions of all classifiers on one view of a batch, each classifiers × N."
     ranks,predictions = [],[]
     for name,model in classifiers.items():
-        logits = model(images)
-        ranks.append(true_ranks(logits, labels[:,targets[name]] if targets else labels))
+        true = labels[:,targets[name]] if targets else labels
+        logits = _checked_logits(model(images), true, name)
+        ranks.append(true_ranks(logits, true))
         predictions.append(logits.argmax(1))
     return torch.stack(ranks),torch.stack(predictions)
 
@@ -102,12 +146,13 @@ def cross_evaluate(encoder,      # images to the code: `encoder(x)` → `(z, ind
     "Every classifier on the originals and on all reconstructions, on the encoder's device."
     device = next((p.device for p in encoder.parameters()), torch.device('cpu'))
     labels,batches = [],[]
-    with evaluating(encoder, *decoders.values(), *classifiers.values()):
+    readers,n = {name: _behind_the_contract(name, o, device) for name,o in classifiers.items()},_length(dl)
+    with evaluating(encoder, *decoders.values(), *readers.values()):
         for k,(x,y) in enumerate(dl, 1):
-            images,true = x.to(device),y.to(device).long()
-            batches.append(_evaluate_batch(images, true, encoder, decoders, classifiers, targets))
-            labels.append(y.cpu().numpy())
-            if tell: tell(k/len(dl))
+            images,true = _checked_batch(x, y, device, targets)
+            batches.append(_evaluate_batch(images, true, encoder, decoders, readers, targets))
+            labels.append(true.cpu().numpy())
+            if tell and n: tell(k/n)
     if not labels: raise BadInput('no images to evaluate on; give at least one batch')
     labels = np.concatenate(labels)
     ranks,predictions = (np.concatenate(o, -1) for o in zip(*batches))

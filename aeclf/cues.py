@@ -13,6 +13,7 @@ import numpy as np,pandas as pd,torch
 from torch.utils.data import Dataset
 from fastai.data.core import DataLoaders
 from .data import dataloaders,source
+from .rrc import serves
 from .store import BadInput,unknown
 from .tables import legend_beside
 
@@ -200,7 +201,7 @@ def components(rrc, # DataFrame of RRC
                t,   # threshold; i and j are bound where both serve each other at RRC ≥ `t`
               ) -> list: # of groups, each a list of names; all in the order of the table
     "Groups of classifiers that are connected by mutual service at threshold `t`."
-    bound = mutual(rrc)>=t
+    bound = serves(mutual(rrc), t)
     return _connected(bound.to_numpy(), list(bound.index))
 
 def _connected(bound, names):
@@ -229,7 +230,7 @@ def recovery(rrc,   # DataFrame of RRC
     steps = np.unique(b.to_numpy()[~np.eye(len(b), dtype=bool)])
     rows = []
     for t in ([*steps, np.inf] if thresholds is None else thresholds):
-        groups = _connected((b>=t).to_numpy(), list(b.index))
+        groups = _connected(serves(b, t).to_numpy(), list(b.index))
         found = {name: k for k,group in enumerate(groups) for name in group}
         rows.append((t, len(groups), adjusted_rand_score(planted, [found[i] for i in b.index])))
     res = pd.DataFrame(rows, columns=['t', 'groups', 'ari'])

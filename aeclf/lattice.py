@@ -13,7 +13,7 @@ from html import escape
 
 import numpy as np
 
-from .contexts import formal_context, set_text
+from .contexts import MOST_CONCEPTS, count_concepts, formal_context, set_text
 from .tables import autoencoder_label
 
 # %% ../nbs/14_lattice.ipynb #abc1cfeb
@@ -270,6 +270,11 @@ def _draw_diagram(ax, scale, x, y, lines, labels, faces):
             text.set_fontsize(_FONT*scale)
 
 # %% ../nbs/14_lattice.ipynb #61bc0584
+def _say_too_many(ax):
+    "What stands in the place of a lattice that nobody could read."
+    ax.text(0.5, 0.5, f'more than {MOST_CONCEPTS:,} concepts,\ntoo many to draw', ha='center', va='center')
+    return ax
+
 def plot_lattice(context,    # a formal context, e.g. of `formal_context`
                  ax=None,    # axes to fill; default: a new figure of the size that the lattice needs
                  title=None, # written above
@@ -282,6 +287,7 @@ def plot_lattice(context,    # a formal context, e.g. of `formal_context`
         ax = plt.figure().add_axes((0, 0, 1, 1))
     ax.set_axis_off()
     if title: ax.set_title(title)
+    if count_concepts(context)>MOST_CONCEPTS: return _say_too_many(ax)
     labels = {c.index: (_label(ax, c.properties, 'classifier'), _label(ax, c.objects, 'autoencoder'))
               for c in context.lattice}
     above,below = ({v: pair[k][1] for v,pair in labels.items()} for k in (0, 1))

@@ -13,7 +13,7 @@ import math
 import numpy as np, pandas as pd
 
 from .confidence import concept_shares, mean_of_others
-from .contexts import formal_context, is_chain, lattice_line, lattices, persistence
+from .contexts import count_words, formal_context, is_chain, lattice_line, lattices, persistence
 from .lattice import lattice_svg
 
 # %% ../nbs/20_reading.ipynb #a15b0001
@@ -69,9 +69,10 @@ def _lattice_lives(table, t):
 def _sureness(table, t, boot):
     "How often the draws agree."
     shares = concept_shares(boot, formal_context(table, t), t).share
-    return (f'When the {boot.groups:,} independent groups of images are drawn again, '
-            f'the lattice at t = {t:g} is a chain in {share_words(boot.p_chain(t))} of {len(boot.samples):,} draws; '
-            f'of its concepts the surest is there in {share_words(shares.max())} of them '
+    drawn = (f'When the {boot.groups:,} independent groups of images are drawn again, the lattice at t = {t:g} '
+             f'is a chain in {share_words(boot.p_chain(t))} of {len(boot.samples):,} draws')
+    if shares.empty: return drawn+'; it has too many concepts to count each of them.'
+    return (f'{drawn}; of its concepts the surest is there in {share_words(shares.max())} of them '
             f'and the least sure in {share_words(shares.min())}.')
 
 def answer_sentences(table, # DataFrame of RRC: rows autoencoders, columns classifiers
@@ -126,8 +127,9 @@ def _lattice_step(table, boot, row):
     context = formal_context(table, t)
     drawn = row.concepts<=_MOST_CONCEPTS
     shares = concept_shares(boot, context, t) if drawn else pd.DataFrame(dict(share=[]))
-    entries = [_concept_entry(c, table, share) for c,share in zip(context.lattice, shares.share)]
-    return dict(t=t, where=interval_words(row.from_t, row.to_t), count=row.concepts,
+    shared = zip(context.lattice, shares.share) if drawn else ()
+    entries = [_concept_entry(c, table, share) for c,share in shared]
+    return dict(t=t, where=interval_words(row.from_t, row.to_t), count=row.concepts, number=count_words(row.concepts),
                 chain=bool(row.chain), line=row.lattice,
                 svg=lattice_svg(context, shares) if drawn else '', concepts=entries)
 

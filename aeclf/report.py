@@ -236,7 +236,7 @@ def _script_data(study, steps, plots, images):
     "What the script reads."
     only = lambda o, *keys: {k: o[k] for k in keys}
     highs = [None if math.isinf(high) else high for high in study.lattices().to_t]
-    told = [only(o, 't', 'where', 'count', 'chain', 'concepts') | dict(to=high) for o,high in zip(steps, highs)]
+    told = [only(o, 't', 'where', 'count', 'number', 'chain', 'concepts') | dict(to=high) for o,high in zip(steps, highs)]
     if images:
         shots = [only(o, 'truth', 'says') for o in images['shots']]
         images = only(images, 'columns', 'width', 'height') | dict(names=list(study.config.classifiers), shots=shots)

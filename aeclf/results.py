@@ -251,8 +251,11 @@ def _lattices_in_words(ws):
 def lattices_table(ws): return lattices(ws.rrc()).set_index('from_t')
 
 def epochs_of(ws): # `Workspace`
-    "RRC after every epoch of fine-tuning, as `rrc_epochs` returns it."
-    return rrc_epochs({n: ws.history(f'A_{n}') for n in ws.config.classifiers})
+    "RRC after every epoch of fine-tuning, as `rrc_epochs` returns it; a training that stopped early stays as it ended."
+    histories = {n: ws.history(f'A_{n}') for n in ws.config.classifiers}
+    last = max(h.epoch.max() for h in histories.values())
+    to_the_end = lambda h: h.set_index('epoch').reindex(range(last+1)).ffill().reset_index()
+    return rrc_epochs({n: to_the_end(h) for n,h in histories.items()})
 
 @table('rrc_epochs', 'RRC and lattices', 'RRC and accuracy over the epochs', 'curves', folded=True,
        corner='autoencoder', painters=True, shown=lambda ws: epochs_of(ws).set_index('row'))

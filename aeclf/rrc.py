@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np, pandas as pd
 
 from .store import BadInput, unknown
-from .tables import autoencoder_label, legend_beside
+from .tables import RRC_DECIMALS, autoencoder_label, legend_beside
 
 # %% ../nbs/12_rrc.ipynb #7e5f47ee
 from .tables import read_table, write_table   # found here as well
@@ -88,7 +88,7 @@ def rrc(accuracy,         # DataFrame: rows `original`, `S`, autoencoders named 
         low = f'm({rows[i]},{m.columns[j]}) = {m.iat[i, j]:g} is not above {chance:g}'
         raise BadInput(f'{low}, so the ratio means nothing and a lattice needs every cell; '
                        'leave the classifier out that is no better than that, or train it longer')
-    res = (acc.loc[rows] - chance)/(m - chance)
+    res = ((acc.loc[rows] - chance)/(m - chance)).round(RRC_DECIMALS)
     res.index.name = f'RRC {reference}/{normalize}' + (f' chance {chance:g}' if chance else '')
     res.attrs = dict(reference=reference, normalize=normalize, chance=chance)
     return res
@@ -97,8 +97,8 @@ def rrc(accuracy,         # DataFrame: rows `original`, `S`, autoencoders named 
 def serves(ratios, # RRC: a DataFrame, or an array of any shape
            t,      # threshold
           ):       # booleans of the same shape
-    "Who serves whom: 𝔸_i serves j where RRC ≥ `t`."
-    return ratios >= t
+    "Who serves whom: 𝔸_i serves j where RRC, rounded to `RRC_DECIMALS`, is at least `t`."
+    return np.round(ratios, RRC_DECIMALS) >= t
 
 # %% ../nbs/12_rrc.ipynb #710696cf
 def _rrc_or_nan(accuracy):
@@ -179,7 +179,7 @@ def _ratios(acc, rows, columns):
     acc_j = np.stack([own[j] for j in columns], 1)[:,None]
     fine_tuned = acc[:,[rows.index(i) for i in autoencoders]]
     with np.errstate(divide='ignore', invalid='ignore'):
-        return fine_tuned/np.minimum(acc_i, acc_j), autoencoders
+        return (fine_tuned/np.minimum(acc_i, acc_j)).round(RRC_DECIMALS), autoencoders
 
 def _tails(level): return [(1-level)/2, (1+level)/2]
 

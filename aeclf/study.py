@@ -26,6 +26,7 @@ from .pictures import rgb,valid_tfm
 from .reconstruction import first_classes,shuffled
 from .reconstruction import reconstruct as decode_images
 from .results import figure,sentence,table,written_stage
+from .rrc import serves
 from .stages import STAGES,Ledger,no_line,print_stage,run_stages,stage_seed,study_stages
 from .stages import progress as progress_of
 from .store import BadInput,seeded
@@ -77,7 +78,7 @@ def _html_table(frame, caption, t=None):
     "A table with two decimals; from `t` in bold."
     shown = frame.rename_axis(None).style.format('{:.2f}', na_rep='').set_caption(caption)
     shown = shown.set_table_attributes('style="display:inline-table;margin:.4em 2em .4em 0"')
-    if t is not None: shown = shown.map(lambda v: 'font-weight:bold' if v>=t else 'opacity:.65')
+    if t is not None: shown = shown.map(lambda v: 'font-weight:bold' if serves(v, t) else 'opacity:.65')
     return shown.to_html()
 
 @patch

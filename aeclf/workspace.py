@@ -12,7 +12,7 @@ import copy,warnings
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-import pandas as pd,torch
+import torch
 from fastai.data.core import DataLoaders
 from fastcore.basics import patch
 from fastcore.foundation import L
@@ -27,13 +27,14 @@ from .rrc import bootstrap as resample
 from .rrc import rrc as relative_capacity
 from .segnet import SegNet,check_size,reinitialized
 from .store import BadInput,digest,file_digest,load_weights,read_tensors,seeded,unknown,weights_meta
-from .training import OPTIMIZERS
+from .tables import read_own_table
+from .training import OPTIMIZERS,check_callbacks
 from .unlabelled import unlabelled
 
 # %% ../nbs/23_workspace.ipynb #6be1ace9
 def usable_device(name # `'auto'`, or as torch names devices: `'cpu'`, `'cuda'`, `'cuda:1'`
                  ) -> str:
-    "The device to work on; auto takes a GPU if there is one. `BadInput` for a device that is not there."
+    "The device to work on; auto takes a GPU if there is one. `BadInput` for one that is not there."
     if name=='auto': return 'cuda' if torch.cuda.is_available() else 'cpu'
     try: torch.zeros(1, device=name).cpu()
     except (RuntimeError, AssertionError, NotImplementedError) as e:
@@ -42,36 +43,41 @@ def usable_device(name # `'auto'`, or as torch names devices: `'cpu'`, `'cuda'`,
     return name
 
 # %% ../nbs/23_workspace.ipynb #3a5c000c
-def _check_networks(networks):
-    "`BadInput` unless this maps names to networks."
-    if isinstance(networks, Mapping) and all(isinstance(n, str) for n in networks): return
-    kind = type(networks).__name__
-    raise BadInput(f'networks is a {kind}; give names and networks, such as networks={{"mine": learn}}')
+_NO_DATASET = 'is no Dataset with images in it; give images=(training, validation)'
+_NO_IMAGE = 'is no float tensor 3×H×W in [0, 1]; let the Dataset return such, with its label'
 
 def _is_image(o):
     "Is this an RGB tensor 3×H×W of floats in [0, 1]?"
-    if not isinstance(o, torch.Tensor) or o.ndim!=3 or o.shape[0]!=3 or not o.is_floating_point(): return False
+    if not isinstance(o, torch.Tensor) or not o.is_floating_point(): return False
+    if o.ndim!=3 or o.shape[0]!=3: return False
     return bool(o.min()>=0 and o.max()<=1)
 
 def _check_dataset(ds):
     "`BadInput` unless this is a Dataset of images with something in it."
     kind = type(ds).__name__
     if not hasattr(ds, '__getitem__') or not hasattr(ds, '__len__') or not len(ds):
-        raise BadInput(f'images: a {kind} is no Dataset with images in it; give images=(training, validation)')
-    if not _is_image(ds[0][0]):
-        raise BadInput(f'images: the first of a {kind} is no float tensor 3×H×W in [0, 1]; '
-                       'let the Dataset return such, with its label')
+        raise BadInput(f'images: a {kind} {_NO_DATASET}')
+    if not _is_image(ds[0][0]): raise BadInput(f'images: the first of a {kind} {_NO_IMAGE}')
 
 # %% ../nbs/23_workspace.ipynb #3a5c000d
+_GIVE_NETWORKS = 'give names and networks, such as networks={"mine": learn}'
+_GIVE_IMAGES = 'give two Datasets, images=(training, validation)'
+
 def check_handed(networks, # mapping of names to networks
                  images,   # (training, validation) Datasets, or None
                 ):
     "`BadInput` unless these can be handed to a study."
-    _check_networks(networks)
+    named = isinstance(networks, Mapping) and all(isinstance(n, str) for n in networks)
+    if not named: raise BadInput(f'networks is a {type(networks).__name__}; {_GIVE_NETWORKS}')
     if images is None: return
     if not isinstance(images, (tuple, list)) or len(images)!=2:
-        raise BadInput(f'images is a {type(images).__name__}; give two Datasets, images=(training, validation)')
+        raise BadInput(f'images is a {type(images).__name__}; {_GIVE_IMAGES}')
     for ds in images: _check_dataset(ds)
+
+# %% ../nbs/23_workspace.ipynb #0e04233d
+def _given_name(network):
+    "The full name of a classifier that was handed over."
+    return f'given:{digest(network)[:16]}'
 
 def with_handed(config,   # a `Config`
                 networks, # mapping of names to networks
@@ -80,12 +86,25 @@ def with_handed(config,   # a `Config`
     "The configuration with what was handed over, by its digest."
     if images: config = replace(config, data=f'given:{images_digest(images[1])[:16]}')
     if not networks: return config
-    digests = {n: digest(as_classifier(o))[:16] for n,o in networks.items()}
-    given = named_classifiers(','.join(f'{n}=given:{d}' for n,d in digests.items()))
+    named = [f'{name}={_given_name(as_classifier(o))}' for name,o in networks.items()]
+    given = named_classifiers(','.join(named))
     own = {n.casefold() for n,full in config.classifiers.items() if split_weights(full)[0]!='given'}
     if twice := [n for n in given if n.casefold() in own]:
-        raise BadInput(f'networks: the study already has a classifier {twice[0]!r}; give the network another name')
+        has = f'the study already has a classifier {twice[0]!r}'
+        raise BadInput(f'networks: {has}; give the network another name')
     return replace(config, classifiers=config.classifiers | given)
+
+# %% ../nbs/23_workspace.ipynb #f15fcb40
+def _check_folder(path, config):
+    "`BadInput` if the folder is another study's, or holds something else."
+    toml = path/'study.toml'
+    if toml.is_file():
+        why = difference(config, read_config(toml))
+        if not why: return
+        another = f'the study there has another configuration ({why})'
+        raise BadInput(f'{path}: {another}; choose another folder (--out) or delete it')
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        raise BadInput(f'{path}: exists and is not a study; choose another folder')
 
 # %% ../nbs/23_workspace.ipynb #3a5c0010
 class Workspace:
@@ -95,34 +114,27 @@ class Workspace:
         path,          # folder
         device='auto', # `'cpu'`, `'cuda'`, …; auto takes a GPU if there is one
         controls=False,# train control decoders too; a study that has them keeps them
-        cbs=(),        # fastai callbacks for every training; of a class, each gets an object of its own
-        networks=None, # name → trained network, as `as_classifier` takes it: further classifiers
-        images=None,   # (training, validation) Datasets of (3×size×size in [0, 1], label), for `config.data`
+        cbs=(),        # fastai callbacks for every training; a class is made anew for each
+        networks=None, # names → trained networks as `as_classifier` takes them: further classifiers
+        images=None,   # (training, validation) Datasets of (image, label), in place of `config.data`
     ):
         networks = {} if networks is None else networks
         check_handed(networks, images)
-        self.path,self.cbs,self.networks,self.handed_images = Path(path),list(L(cbs)),dict(networks),images
+        self.path,self.cbs = Path(path),list(L(cbs))
+        self.networks,self.handed_images = dict(networks),images
         self.config,self.device = with_handed(config, self.networks, images),usable_device(device)
         self.controls = controls or (self.path/'controls').is_dir()
         self._shared = {}
+        check_callbacks(self.cbs)
         if images: self._images = dataloaders(*images, config.bs, self.device)
-        self._check_folder()
-
-    def _check_folder(self):
-        "`BadInput` if the folder is another study's, or holds something else."
-        toml = self.path/'study.toml'
-        if toml.is_file():
-            why = difference(self.config, read_config(toml))
-            if why: raise BadInput(f'{self.path}: the study there has another configuration ({why}); '
-                                   'choose another folder (--out) or delete it')
-        elif self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
-            raise BadInput(f'{self.path}: exists and is not a study; choose another folder')
+        _check_folder(self.path, self.config)
 
     @classmethod
-    def open(cls, path, device='auto', **handed): # `networks` and `images`, where such were handed to the study
+    def open(cls, path, device='auto', **handed): # `networks` and `images`, if a study was handed such
         "The study in the folder `path`, with the configuration that it was run with."
         toml = Path(path)/'study.toml'
-        if not toml.is_file(): raise BadInput(f'{path}: no study there (no study.toml); give the folder of a study')
+        if not toml.is_file():
+            raise BadInput(f'{path}: no study there (no study.toml); give the folder of a study')
         return cls(read_config(toml), path, device, **handed)
 
 # %% ../nbs/23_workspace.ipynb #72b035b7
@@ -132,19 +144,12 @@ def images(self:Workspace):
     if hasattr(self, '_images'): return self._images
     c = self.config
     if c.data.startswith('given:'):
-        raise BadInput(f'{self.path}: its images were handed over; '
-                       'hand the same to Study.open, images=(training, validation)')
-    how = dict(framing=c.framing, limit=c.limit, skip_unreadable=c.skip_unreadable)
-    with seeded(c.seed): self._images = load(c.data, c.size, c.bs, self.device, c.seed, c.quick, **how)
+        hand = 'hand the same to Study.open, images=(training, validation)'
+        raise BadInput(f'{self.path}: its images were handed over; {hand}')
+    with seeded(c.seed):
+        self._images = load(c.data, c.size, c.bs, self.device, c.seed, c.quick, c.framing,
+                            c.limit, c.skip_unreadable)
     return self._images
-
-@patch
-def loaders(self:Workspace, name=None): # a classifier's name: with the labels of its question
-    "Fresh DataLoaders over the images, to train with and to watch by."
-    dls,question = self.images,self.question(name)
-    train,valid = (ds.asking(question) if question else ds for ds in (dls.train_ds, dls.valid_ds))
-    fresh = dataloaders(train, valid, self.config.bs, self.device, dls.train.fake_l.num_workers)
-    return thinned(fresh, self.config.watch)
 
 # %% ../nbs/23_workspace.ipynb #d028af11
 @patch
@@ -159,47 +164,63 @@ def vocab(self:Workspace, name): # a classifier's name
     question = self.question(name)
     return self.images.train_ds.asking(question).vocab if question else self.images.vocab
 
+# %% ../nbs/23_workspace.ipynb #cb7df3c7
 @patch(as_prop=True)
 def targets(self:Workspace):
-    "Columns of the labels by classifier, as `cross_evaluate` takes them; None where there is one question."
+    "Columns of the labels by classifier, for `cross_evaluate`; None where there is one question."
     questions = getattr(self.images.train_ds, 'questions', None)
     if not questions: return None
     return {n: questions.index(self.question(n)) for n in self.config.classifiers}
 
+# %% ../nbs/23_workspace.ipynb #9f5204c8
+@patch
+def loaders(self:Workspace, name=None): # a classifier's name: with the labels of its question
+    "Fresh DataLoaders over the images, to train with and to watch by."
+    dls,question = self.images,self.question(name)
+    train,valid = dls.train_ds,dls.valid_ds
+    if question: train,valid = train.asking(question),valid.asking(question)
+    workers = dls.train.fake_l.num_workers
+    return thinned(dataloaders(train, valid, self.config.bs, self.device, workers), self.config.watch)
+
 # %% ../nbs/23_workspace.ipynb #3a5c0013
 @patch
 def pretraining(self:Workspace):
-    "Fresh DataLoaders for A_S: its own pictures to train on, where there are such, and the study's to watch by."
+    "Fresh DataLoaders for A_S, over the pictures without labels where the study has such."
     c,dls = self.config,self.loaders()
     if not c.pretrain: return dls
-    pictures = unlabelled(c.pretrain, c.size, c.bs, c.framing, self.path/'autoencoder'/'damaged.txt')
+    damaged = self.path/'autoencoder'/'damaged.txt'
+    pictures = unlabelled(c.pretrain, c.size, c.bs, c.framing, damaged)
     return DataLoaders(pictures, dls.valid, device=dls.device)
 
 # %% ../nbs/23_workspace.ipynb #3ca5894b
+@patch
+def handed_network(self:Workspace, name): # a classifier's name
+    "A copy of the network `name` that was handed over."
+    if name not in self.networks:
+        hand = f'hand the same to Study.open, networks={{{name!r}: …}}'
+        raise BadInput(f'{self.path}: the network {name!r} was handed over; {hand}')
+    model = copy.deepcopy(as_classifier(self.networks[name])).cpu()
+    if _given_name(model)!=self.config.classifiers[name]:
+        changed = f'the network {name!r} has changed since it was handed over'
+        raise BadInput(f'{self.path}: {changed}; hand it over again, for another study')
+    return model
+
+@patch
+def initial(self:Workspace, name, trained=True): # a classifier's name; False: random weights
+    "The classifier `name` as it comes, with the weights that its full name gives, else random ones."
+    full,weights = split_weights(self.config.classifiers[name])
+    if full=='given':
+        model = self.handed_network(name)
+        return model if trained else reinitialized(model)
+    n_classes = len(self.vocab(name))
+    return make_classifier(full, n_classes, self.config.size, weights if trained else None)
+
+# %% ../nbs/23_workspace.ipynb #c11d4b45
 def weights_file(kind, # `'classifiers'`, `'autoencoder'`, `'decoders'`, `'controls'` or `'table1'`
                  name, # of the network
                 ) -> str: # path below the study's folder
     "Where the weights of a network lie."
     return f'{kind}/{name}.safetensors'
-
-@patch
-def handed_network(self:Workspace, name): # a classifier's name
-    "A copy of the network `name` that was handed over."
-    if name not in self.networks:
-        raise BadInput(f'{self.path}: the network {name!r} was handed over; '
-                       f'hand the same to Study.open, networks={{{name!r}: …}}')
-    model = copy.deepcopy(as_classifier(self.networks[name])).cpu()
-    if f'given:{digest(model)[:16]}'!=self.config.classifiers[name]:
-        raise BadInput(f'{self.path}: the network {name!r} has changed since it was handed over; '
-                       'hand it over again, for another study')
-    return model
-
-@patch
-def initial(self:Workspace, name, trained=True): # a classifier's name; False leaves its weights random
-    "The classifier `name` as it comes: with the weights that its full name gives, else random ones."
-    full,weights = split_weights(self.config.classifiers[name])
-    if full=='given': return self.handed_network(name) if trained else reinitialized(self.handed_network(name))
-    return make_classifier(full, len(self.vocab(name)), self.config.size, weights if trained else None)
 
 # %% ../nbs/23_workspace.ipynb #3a5c0015
 @patch
@@ -210,8 +231,8 @@ def ready(self:Workspace, model): # a module
 @patch
 def classes(self:Workspace, name): # a classifier's name
     "The names of the classes of a trained classifier, as its file has them."
-    held = weights_meta(self.path/weights_file('classifiers', name)).get('classes')
-    return held or self.vocab(name)   # older files have none
+    kept = weights_meta(self.path/weights_file('classifiers', name)).get('classes')
+    return kept or self.vocab(name)   # older files have none
 
 @patch
 def classifier(self:Workspace, name): # a classifier's name
@@ -222,6 +243,8 @@ def classifier(self:Workspace, name): # a classifier's name
     return self.ready(make_classifier(full, len(self.classes(name)), self.config.size, file))
 
 # %% ../nbs/23_workspace.ipynb #2af138e8
+_AUTOENCODERS = ['vgg16_bn:WEIGHTS', 's2snets:FILE']
+
 def _vgg16_bn(weights):
     "VGG16-BN's tensors from a file, or from torchvision by name."
     if Path(weights).suffix: return read_tensors(weights)
@@ -230,13 +253,13 @@ def _vgg16_bn(weights):
 @patch
 def initial_autoencoder(self:Workspace):
     "A_S before its pre-training, or ready-made from the authors' checkpoint."
-    kind,_,origin = self.config.autoencoder.partition(':')
+    asked,c = self.config.autoencoder,self.config
+    kind,_,origin = asked.partition(':')
     known = kind in ('', 'vgg16_bn', 's2snets')
-    if not known or (kind and not origin):
-        raise unknown('autoencoder', self.config.autoencoder, ['vgg16_bn:WEIGHTS', 's2snets:FILE'])
+    if not known or (kind and not origin): raise unknown('autoencoder', asked, _AUTOENCODERS)
     if kind=='s2snets': return SegNet.from_s2snets(origin)
-    model = SegNet(self.config.widths, self.config.convs)
-    if kind: model.encoder.load_vgg16_bn(_vgg16_bn(origin), self.config.autoencoder)
+    model = SegNet(c.widths, c.convs)
+    if kind: model.encoder.load_vgg16_bn(_vgg16_bn(origin), asked)
     return model
 
 # %% ../nbs/23_workspace.ipynb #3a5c0018
@@ -248,7 +271,8 @@ def control_names(self:Workspace):
 @patch
 def autoencoder(self:Workspace, name='S'): # `S`, a classifier's or a control's name
     "A_S or A_i: a `SegNet` in evaluation mode."
-    model = load_weights(self.path/weights_file('autoencoder', 'S'), SegNet(self.config.widths, self.config.convs))
+    model = SegNet(self.config.widths, self.config.convs)
+    load_weights(self.path/weights_file('autoencoder', 'S'), model)
     kind = 'controls' if name in self.control_names else 'decoders'
     if name!='S': load_weights(self.path/weights_file(kind, name), model.decoder)
     return self.ready(model)
@@ -256,48 +280,50 @@ def autoencoder(self:Workspace, name='S'): # `S`, a classifier's or a control's 
 @patch
 def decoders(self:Workspace):
     "Every decoder of the study by name, `S` first."
-    return {name: self.autoencoder(name).decoder for name in ('S', *self.config.classifiers, *self.control_names)}
+    names = ['S', *self.config.classifiers, *self.control_names]
+    return {name: self.autoencoder(name).decoder for name in names}
 
 # %% ../nbs/23_workspace.ipynb #72e5aa93
 @patch
 def _check_reading(self:Workspace, name):
-    "Does the classifier take images of this size, and answer two of them with a logit per class?"
-    model,c,k = self.initial(name),self.config,len(self.vocab(name))
-    full = c.classifiers[name]
-    try: shape = tuple(model.eval()(torch.rand(2, 3, c.size, c.size)).shape)
+    "Does the classifier answer two images of this size with a logit per class?"
+    model,size,k = self.initial(name),self.config.size,len(self.vocab(name))
+    full = self.config.classifiers[name]
+    try: shape = tuple(model.eval()(torch.rand(2, 3, size, size)).shape)
     except BadInput as e: raise BadInput(f'classifier {full!r}: {e}') from e
     except (RuntimeError, AssertionError, ValueError, IndexError) as e:
         why = (str(e) or type(e).__name__).splitlines()[0][:90]
-        raise BadInput(f'classifier {full!r} cannot read {c.size} pixels ({why}); choose a larger --size') from e
+        cannot = f'cannot read {size} pixels ({why})'
+        raise BadInput(f'classifier {full!r} {cannot}; choose a larger --size') from e
     if shape!=(2, k):
-        raise BadInput(f'classifier {full!r} answers two images with {shape}; '
-                       f'the data have {k} classes, so it should be (2, {k})')
+        should = f'the data have {k} classes, so it should be (2, {k})'
+        raise BadInput(f'classifier {full!r} answers two images with {shape}; {should}')
 
+# %% ../nbs/23_workspace.ipynb #3a5c001a
 @patch
 def _check_widths(self:Workspace, model):
     "Has a ready-made autoencoder the shape of the study's?"
     ours = SegNet(self.config.widths, self.config.convs)
     if [p.shape for p in model.parameters()]!=[p.shape for p in ours.parameters()]:
-        raise BadInput(f'autoencoder {self.config.autoencoder!r} is the full SegNet, '
-                       'this study has a small one; use --size 224')
-
-# %% ../nbs/23_workspace.ipynb #3a5c001a
-@patch
-def _check_questions(self:Workspace):
-    "Does every classifier's name begin with a question, where the images hold several answers?"
-    questions = getattr(self.images.train_ds, 'questions', ())
-    for name,full in self.config.classifiers.items():
-        if questions and not self.question(name):
-            raise BadInput(f'classifier name {name!r}: these images hold several answers; '
-                           f'begin the name with its question, such as {questions[0]}-{name}={full}')
+        small = 'is the full SegNet, this study has a small one; use --size 224'
+        raise BadInput(f'autoencoder {self.config.autoencoder!r} {small}')
 
 @patch
-def _check_shape(self:Workspace):
+def _check_image_size(self:Workspace):
     "Have the images the study's size?"
     size,shape = self.config.size,tuple(self.images.valid_ds[0][0].shape)
     if shape!=(3, size, size):
-        raise BadInput(f'the images are {"×".join(map(str, shape))}, the study is for 3×{size}×{size}; '
-                       'give its configuration their size')
+        have = f'the images are {"×".join(map(str, shape))}, the study is for 3×{size}×{size}'
+        raise BadInput(f'{have}; give its configuration their size')
+
+@patch
+def _check_question_names(self:Workspace):
+    "Does every name begin with a question, where the images hold several answers?"
+    questions = getattr(self.images.train_ds, 'questions', ())
+    for name,full in self.config.classifiers.items():
+        if questions and not self.question(name):
+            should = f'begin the name with its question, such as {questions[0]}-{name}={full}'
+            raise BadInput(f'classifier name {name!r}: these images hold several answers; {should}')
 
 # %% ../nbs/23_workspace.ipynb #3a5c001b
 @patch
@@ -306,9 +332,9 @@ def check(self:Workspace):
     c = self.config
     check_size((c.size,), len(c.widths))
     if c.optimizer not in OPTIMIZERS: raise unknown('optimizer', c.optimizer, list(OPTIMIZERS))
-    self._check_questions()
+    self._check_question_names()
     for thing in self.networks.values(): as_classifier(thing, self.images.vocab)
-    self._check_shape()
+    self._check_image_size()
     with seeded(c.seed):
         for name in c.classifiers: self._check_reading(name)
         if c.autoencoder: self._check_widths(self.initial_autoencoder())
@@ -319,18 +345,20 @@ def check(self:Workspace):
 @patch(as_prop=True)
 def precision(self:Workspace):
     "Of training; everything is measured in float32 (on a GPU, convolutions in its TF32)."
-    made_for_it = self.device.startswith('cuda') and torch.cuda.is_bf16_supported(including_emulation=False)
-    return 'bfloat16 autocast' if made_for_it else 'float32'
+    if not self.device.startswith('cuda'): return 'float32'
+    native = torch.cuda.is_bf16_supported(including_emulation=False)
+    return 'bfloat16 autocast' if native else 'float32'
 
+# %% ../nbs/23_workspace.ipynb #846c6097
 @patch
 def history(self:Workspace, curve): # a classifier's name, `S` or `A_…`
     "The history of a training: a row per epoch from 0."
-    return pd.read_csv(self.path/'history'/f'{curve}.csv')
+    return read_own_table(self.path/'history'/f'{curve}.csv').reset_index()
 
 @patch
 def table(self:Workspace, name): # of a CSV in the folder, such as `'evidence/orders'`
     "A table that the study has written; its first column is the index."
-    return pd.read_csv(self.path/f'{name}.csv', index_col=0)
+    return read_own_table(self.path/f'{name}.csv')
 
 # %% ../nbs/23_workspace.ipynb #3a5c0021
 @patch(as_prop=True)
@@ -348,6 +376,7 @@ def rrc(self:Workspace, **kw): # arguments of `aeclf.rrc.rrc`
     "The RRC of the study's accuracies."
     return relative_capacity(self.accuracy, **kw)
 
+# %% ../nbs/23_workspace.ipynb #25c4196e
 @patch(as_prop=True)
 def boot(self:Workspace):
     "The `Bootstrap` of the study's cross-evaluation; drawn once."
@@ -369,10 +398,11 @@ def shuffled_images(self:Workspace, k): # images wanted
 
 @patch
 def reconstructions(self:Workspace, k): # images wanted
-    "The first `k` validation images of the seeded shuffle, k×3×H×W, and what every decoder makes of them, by name."
+    "The first `k` images of the seeded shuffle, k×3×H×W, and what every decoder makes of them."
     images = self.shuffled_images(k)
     return images,decode_images(self.autoencoder().encoder, self.decoders(), images)
 
+# %% ../nbs/23_workspace.ipynb #a991be45
 @patch
 def shared(self:Workspace, key, make): # a name; a function without arguments
     "What `make` returns, made once until `forget_shared`."
