@@ -18,7 +18,7 @@ from .config import command_of
 from .panels import LAB_CHANNELS,image_sheets
 from .reading import answer_sentences,barcode,draws_sentence,lattice_steps
 from .reconstruction import lab_limits,shuffled
-from .results import SECTIONS,SENTENCES,epochs_of,made_of,provenance,rows_of
+from .results import SECTIONS,SENTENCES,classes_of,epochs_of,made_of,provenance,rows_of
 from .store import BadInput,atomic
 from .study import Study
 
@@ -245,7 +245,8 @@ def _script_data(study, steps, plots, images):
 def _answer(study):
     "The sentences of the answer."
     more = [say(study) for say in SENTENCES.values()]
-    return [*answer_sentences(study.rrc(), boot=study.boot), *filter(None, more)]
+    table,known = study.rrc(),dict(boot=study.boot, accuracy=study.accuracy, classes=classes_of(study))
+    return [*answer_sentences(table, **known), *filter(None, more)]
 
 # %% ../nbs/27_report.ipynb #2700000c
 def _asked_parts(study):
@@ -262,7 +263,8 @@ def page_parts(study # a finished `Study`
     images,plots = image_browser(study),curve_pictures(study)
     steps,now = lattice_steps(study.rrc(), study.boot)
     sections = [s for s in SECTIONS if s!='images' or images is None]   # panels stand in for images that are gone
-    said = dict(answer=_answer(study), warning=study.boot.warning, draws=draws_sentence(study.boot))
+    said = dict(answer=_answer(study), warning=study.boot.warning,
+                draws=draws_sentence(study.boot, classes=classes_of(study)))
     shown = dict(sections={s: section_results(study, s) for s in sections}, steps=steps, now=now,
                  barcode=barcode(study.rrc()), plots=plots, images=images)
     return _asked_parts(study) | said | shown | dict(data=_script_data(study, steps, plots, images))

@@ -7,24 +7,26 @@ Docs: https://aeclf.github.io/aeclf/results.html.md"""
 # %% auto #0
 __all__ = ['SECTIONS', 'RESULTS', 'ORDER_THRESHOLDS', 'SENTENCES', 'Result', 'table', 'figure', 'rows_of', 'leaves_of', 'made_of',
            'write_results', 'written_stage', 'record_provenance', 'provenance', 'cross_evaluate_study',
-           'crosseval_stages', 'accuracy_table', 'top5_table', 'rrc_stages', 'rrc_table', 'lattices_table', 'epochs_of',
-           'rrc_epochs_table', 'accuracy_intervals', 'rrc_intervals', 'p_at_least_table', 'concepts_of', 'lives_of',
-           'orders_table', 'follows_table', 'gains', 'over_seeds', 'seed_spread', 'paired_table', 'agreement_table',
-           'per_class_table', 'evidence_stages', 'artefacts_figure', 'information_figure', 'quality_table',
-           'artefacts_table', 'information_table', 'quality_stages', 'accuracy_figure', 'rrc_figure', 'lattice_figure',
-           'persistence_figure', 'lattices_figure', 'curves_figure', 'rrc_epochs_figure', 'border_figure',
-           'overview_figure', 'panel_figure', 'figure_stages', 'table1_figure', 'figure3', 'table1',
-           'table1_result_stages', 'sentence']
+           'crosseval_stages', 'accuracy_table', 'top5_table', 'classes_of', 'chance_table', 'rrc_stages', 'rrc_table',
+           'lattices_table', 'epochs_of', 'rrc_epochs_table', 'accuracy_intervals', 'rrc_intervals', 'p_at_least_table',
+           'concepts_of', 'lives_of', 'orders_table', 'follows_table', 'transfer_table', 'null1_table', 'null2_table',
+           'affinity_table', 'explained_table', 'nulls_figure', 'null_lattices_figure', 'gains', 'over_seeds',
+           'seed_spread', 'paired_table', 'agreement_table', 'per_class_table', 'evidence_stages', 'artefacts_figure',
+           'information_figure', 'quality_table', 'artefacts_table', 'information_table', 'quality_stages',
+           'accuracy_figure', 'rrc_figure', 'lattice_figure', 'persistence_figure', 'lattices_figure', 'curves_figure',
+           'rrc_epochs_figure', 'border_figure', 'overview_figure', 'panel_figure', 'figure_stages', 'table1_figure',
+           'figure3', 'table1', 'table1_result_stages', 'sentence']
 
 # %% ../nbs/25_results.ipynb #4e5a0006
 import json,platform
 from collections.abc import Callable
-from dataclasses import asdict,dataclass,field
+from dataclasses import asdict,dataclass,field,replace
 from importlib.metadata import PackageNotFoundError,version
 import matplotlib.pyplot as plt
 import numpy as np,pandas as pd,torch
 from .classifiers import split_weights
-from .confidence import concept_shares,order_follows,order_shares,paired_tests
+from .confidence import above_chance,affinity,chance_marks,concept_shares,gain_shares,null_rrc
+from .confidence import order_explained,order_follows,order_shares,paired_tests,permuted_rrc,readings,transfer
 from .contexts import formal_context,lattice_line,lattices,persistence
 from .crosseval import CROSSEVAL_FILES,agreement,cross_evaluate,per_class,save_crosseval
 from .data import images_digest
@@ -38,7 +40,7 @@ from .reconstruction import artefacts,error_map,lab_limits,reconstruct,reconstru
 from .rrc import plot_rrc_epochs,rrc_epochs
 from .segnet import SegNet
 from .stages import Ledger,Stage,study_stages
-from .store import atomic,load_weights,unknown
+from .store import BadInput,atomic,load_weights,unknown
 from .tables import plot_table,write_table
 from .training import plot_histories
 from .workspace import Workspace,weights_file
@@ -225,6 +227,32 @@ def accuracy_table(ws): return ws.accuracy
        heat=True)
 def top5_table(ws): return ws.crosseval.accuracy(5)
 
+# %% ../nbs/25_results.ipynb #ea8c6d0d
+def classes_of(ws): # `Workspace`
+    "Classifier → how many classes it tells apart; None where that cannot be told any more."
+    def count(name):
+        try: return len(ws.classes(name))
+        except (BadInput, OSError): return None
+    return {name: count(name) for name in ws.config.classifiers}
+
+def _no_order(ws):
+    "The classifiers that are not clearly above chance on their own autoencoders, in a few words."
+    clear = above_chance(ws.boot, classes_of(ws)).clear
+    names = ', '.join(clear.index[~clear])
+    return f'no order, as {names} cannot read their own autoencoders above chance; ' if names else ''
+
+def _marked_rrc(ws):
+    "RRC as the report shows it: cells at chance are marked."
+    ratios = ws.rrc()
+    marks = chance_marks(ws.boot, classes_of(ws)).loc[ratios.index, ratios.columns]
+    if not marks.any(axis=None): return ratios
+    marked = ratios.map('{:.3f} (at chance)'.format)
+    return ratios.astype(object).where(~marks, marked)
+
+@table('evidence/chance', 'evidence', 'Is every classifier clearly above chance on its own autoencoder?', 'rrc',
+       folded=True, corner='classifier')
+def chance_table(ws): return above_chance(ws.boot, classes_of(ws))
+
 # %% ../nbs/25_results.ipynb #25f7f1d4
 _RANKS = ['crosseval/ranks.npy', 'crosseval/names.json']   # what everything below is arithmetic on
 
@@ -232,11 +260,11 @@ def _own_curves(ws): return [history_file(f'A_{n}') for n in ws.config.classifie
 
 @study_stages
 def rrc_stages(ws):
-    words = lambda ws: lattice_line(formal_context(ws.rrc(), 0.8)).split(':')[0]+' at t = 0.8'
+    words = lambda ws: _no_order(ws)+lattice_line(formal_context(ws.rrc(), 0.8)).split(':')[0]+' at t = 0.8'
     return [written_stage(ws, 'RRC and lattices', [*_RANKS, *_own_curves(ws)], words)]
 
 @table('rrc', 'RRC and lattices', 'RRC', 'rrc', corner='autoencoder', painters=True, heat=True,
-       intervals=lambda ws: ws.boot.rrc)
+       intervals=lambda ws: ws.boot.rrc, shown=_marked_rrc)
 def rrc_table(ws): return ws.rrc()
 
 # %% ../nbs/25_results.ipynb #4e5a0019
@@ -304,6 +332,81 @@ def follows_table(ws):
     parameters = {n: sum(p.numel() for p in ws.classifier(n).parameters()) for n in ws.config.classifiers}
     return _by_first_column(order_follows(ws.boot, parameters))
 
+# %% ../nbs/25_results.ipynb #d9a2563e
+def _two(ws): return ('',) if len(ws.config.classifiers)>1 else ()
+
+def _three(ws): return ('',) if len(ws.config.classifiers)>2 else ()
+
+@table('evidence/transfer', 'evidence', 'Transfer: what every classifier gains over A_S by a decoder trained for '
+       'another (mean, p Holm-corrected), its accuracy as a share of that on the originals, and the share of its '
+       'own gain', 'sure', items=_two, folded=True, corner='autoencoder', painters=True)
+def transfer_table(ws):
+    told,r = transfer(ws.boot),readings(ws.boot)
+    with np.errstate(divide='ignore', invalid='ignore'): shares = r.read/r.original[:,None]
+    names = ['of_original_low', 'of_original', 'of_original_high']
+    tails = [np.quantile(shares, q, axis=0).ravel() for q in r.tails]
+    told = told.assign(**dict(zip(names, [tails[0], shares.mean(0).ravel(), tails[1]])))
+    of_gain = gain_shares(ws.boot)
+    return _by_first_column(told.assign(of_own_gain_low=of_gain.low, of_own_gain=of_gain['mean'],
+                                        of_own_gain_high=of_gain.high))
+
+# %% ../nbs/25_results.ipynb #46467c37
+@table('evidence/null1', 'evidence', 'Null 1: the RRC if nobody helped anybody, s_j / min(d_i, d_j)', 'rrc', items=_two,
+       corner='autoencoder', painters=True, heat=True)
+def null1_table(ws): return null_rrc(ws.accuracy, 1)
+
+@table('evidence/null2', 'evidence', 'Null 2: the RRC if any other’s decoder did as well, the mean of each column',
+       'rrc', items=_two, folded=True, corner='autoencoder', painters=True, heat=True)
+def null2_table(ws): return null_rrc(ws.accuracy, 2)
+
+@table('evidence/affinity', 'evidence', 'Affinity: what is about the pair, beyond who paints and who reads '
+       '(γ of log accuracies)', 'sure', items=_three, folded=True, corner='autoencoder', painters=True)
+def affinity_table(ws): return _by_first_column(affinity(ws.boot))
+
+@table('evidence/explained', 'evidence', 'How much of the order at t = 0.8 the nulls give; and in how many '
+       'permutations within the columns, and resamples, the lattice is a chain', 'sure', items=_two, folded=True,
+       corner='null', digits=2)
+def explained_table(ws):
+    shuffled = replace(ws.boot, samples=permuted_rrc(ws.accuracy, seed=ws.config.seed))
+    return order_explained(ws.accuracy, 0.8, ws.boot).assign(
+        chains_of_permutations=shuffled.p_chain(0.8), chains_of_resamples=ws.boot.p_chain(0.8))
+
+# %% ../nbs/25_results.ipynb #8ab6e275
+def _with_marks(ax, marks):
+    "Hatch the cells whose m(i, j) is not clearly above chance."
+    from matplotlib.patches import Rectangle
+    for y,x in np.argwhere(marks.to_numpy()):
+        ax.add_patch(Rectangle((x-0.5, y-0.5), 1, 1, fill=False, hatch='///', ec='#e08214', lw=0))
+    return ax
+
+def _beside_the_nulls(ws):
+    "RRC and what the two nulls give, by title."
+    null1,null2 = (null_rrc(ws.accuracy, which) for which in (1, 2))
+    real = ws.rrc().loc[null1.index, null1.columns]
+    return {'RRC': real, 'null 1: nobody helps': null1, 'null 2: any other would do': null2}
+
+def _three_axes(width, height):
+    from matplotlib.figure import Figure
+    fig = Figure((3*width, height), dpi=100, layout='constrained')
+    return fig,fig.subplots(1, 3)
+
+@figure('figures/nulls', 'evidence', 'RRC, and what it would be if nobody helped anybody (null 1) or if any other’s '
+        'decoder did as well (null 2)', 'rrc', items=_two)
+def nulls_figure(ws):
+    tables = _beside_the_nulls(ws)
+    marks = chance_marks(ws.boot, classes_of(ws))
+    side = 1.2+0.55*len(marks)
+    fig,axs = _three_axes(side, 0.8+0.4*len(marks))
+    for ax,(title,o) in zip(axs, tables.items()): _with_marks(plot_table(o, ax, t=0.8, title=title), marks)
+    return fig
+
+@figure('figures/null_lattices', 'evidence', 'the lattices of RRC and of both nulls at t = 0.8', 'rrc', items=_two)
+def null_lattices_figure(ws):
+    fig,axs = _three_axes(2.6, 3.6)
+    for ax,(title,o) in zip(axs, _beside_the_nulls(ws).items()):
+        plot_lattice(formal_context(o, 0.8), ax, title=title)
+    return fig
+
 # %% ../nbs/25_results.ipynb #4e5a001f
 def _has_controls(ws): return ('',) if ws.control_names else ()
 
@@ -363,7 +466,7 @@ def per_class_table(ws):
 def _sureness_in_words(ws):
     boot = ws.boot
     width = (boot.rrc.high-boot.rrc.low).mean()
-    return boot.warning or (f'{boot.groups} independent groups; intervals of RRC are {width:.2f} wide on average; '
+    return _no_order(ws)+(boot.warning or f'{boot.groups} independent groups; intervals of RRC are {width:.2f} wide on average; '
                             f'a chain at t = 0.8 in {boot.p_chain(0.8):.0%} of resamples')
 
 @study_stages
@@ -409,7 +512,11 @@ def accuracy_figure(ws):
 
 @figure('figures/rrc', dpi=150)
 def rrc_figure(ws):
-    return plot_table(ws.rrc(), t=0.8, title='RRC, framed from 0.8, 95 % intervals', intervals=ws.boot.rrc).figure
+    ratios = ws.rrc()
+    marks = chance_marks(ws.boot, classes_of(ws)).loc[ratios.index, ratios.columns]
+    title = 'RRC, framed from 0.8, 95 % intervals'
+    if marks.any(axis=None): title += '; hatched: at chance'
+    return _with_marks(plot_table(ratios, t=0.8, title=title, intervals=ws.boot.rrc), marks).figure
 
 @figure('figures/lattice', dpi=150)
 def lattice_figure(ws):
