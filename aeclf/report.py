@@ -102,6 +102,10 @@ def _template(names, file='page.html'):
     return environment.get_template(file)
 
 # %% ../nbs/27_report.ipynb #27000005
+def _is_there(row, study):
+    "Has the study what the row shows? One of before may lack a table that came later."
+    return not row.later or any((study.path/file).is_file() for file in row.files(study).values())
+
 def _shown_frame(row, study):
     "What the page shows of a table."
     if row.shown: return row.shown(study)
@@ -128,7 +132,7 @@ def section_results(study, # a finished `Study`
                     section, # one of `aeclf.results.SECTIONS`
                    ) -> dict: # `pictures`, `tables`, `folded`
     "What a section of the page shows."
-    rows = rows_of(study, section=section)
+    rows = [row for row in rows_of(study, section=section) if _is_there(row, study)]
     tables,figures = ([row for row in rows if row.suffix==suffix] for suffix in ('.csv', '.png'))
     return dict(pictures=[p for row in figures for p in _pictures_of(row, study)],
                 tables=[_table_of(row, study) for row in tables if not row.folded],

@@ -60,6 +60,7 @@ class Result:
     items: Callable # workspace → an item for each file; none where the study has no such thing
     shown: Callable = None   # workspace → DataFrame that the report shows in place of the file's
     folded: bool = False     # in the report, to be opened by a click
+    later: bool = False      # came with a later version: studies of before need not have it
     look: dict = field(default_factory=dict) # how it is drawn or shown
 
     @property
@@ -92,20 +93,23 @@ def table(name,       # of its CSV in the study's folder, without suffix
           items=None, # workspace → one item for each file; default: one file, always
           shown=None, # workspace → DataFrame to show; default: what the file holds
           folded=False, # in the report, to be opened by a click
+          later=False, # a study that was finished before this row came need not have it
           **look,     # in the report: `corner`, `digits`, `painters`, `heat`, `intervals`
          ):           # decorator of a function of a `Workspace` that returns a DataFrame
     "Register a table of every study."
-    return _register('.csv', name, stage, caption, section, items, shown=shown, folded=folded, look=look)
+    return _register('.csv', name, stage, caption, section, items, shown=shown, folded=folded,
+                     later=later, look=look)
 
 def figure(name,       # of its PNG in the study's folder, without suffix; `{}` stands for an item
            stage='figures', # that writes it
            caption='', # in the report; `{}` stands for the item
            section='', # of the report, one of `SECTIONS`; '' where it is not shown
            items=None, # workspace → one item for each file; default: one file, always
+           later=False, # a study that was finished before this row came need not have it
            **look,     # `dpi` of the file; `kind`: `'chart'`, or `''` for what keeps its colours in the dark
           ):           # decorator of a function of a `Workspace` (and an item): matplotlib Figure
     "Register a figure of every study."
-    return _register('.png', name, stage, caption, section, items, look=look)
+    return _register('.png', name, stage, caption, section, items, later=later, look=look)
 
 # %% ../nbs/25_results.ipynb #4e5a000e
 def rows_of(ws,         # `Workspace`
@@ -157,7 +161,8 @@ def written_stage(ws,    # `Workspace`
     def work(tell):
         write_results(ws, name, tell)
         return words(ws)
-    return Stage(name, needs, leaves_of(ws, name), work)
+    later = [file for row in rows_of(ws, name) if row.later for file in row.files(ws).values()]
+    return Stage(name, needs, leaves_of(ws, name), work, later)
 
 # %% ../nbs/25_results.ipynb #d6d80aae
 def _version_of(name):
@@ -250,7 +255,7 @@ def _marked_rrc(ws):
     return ratios.astype(object).where(~marks, marked)
 
 @table('evidence/chance', 'evidence', 'Is every classifier clearly above chance on its own autoencoder?', 'rrc',
-       folded=True, corner='classifier')
+       folded=True, later=True, corner='classifier')
 def chance_table(ws): return above_chance(ws.boot, classes_of(ws))
 
 # %% ../nbs/25_results.ipynb #25f7f1d4
@@ -339,7 +344,7 @@ def _three(ws): return ('',) if len(ws.config.classifiers)>2 else ()
 
 @table('evidence/transfer', 'evidence', 'Transfer: what every classifier gains over A_S by a decoder trained for '
        'another (mean, p Holm-corrected), its accuracy as a share of that on the originals, and the share of its '
-       'own gain', 'sure', items=_two, folded=True, corner='autoencoder', painters=True)
+       'own gain', 'sure', items=_two, folded=True, later=True, corner='autoencoder', painters=True)
 def transfer_table(ws):
     told,r = transfer(ws.boot),readings(ws.boot)
     with np.errstate(divide='ignore', invalid='ignore'): shares = r.read/r.original[:,None]
@@ -352,20 +357,20 @@ def transfer_table(ws):
 
 # %% ../nbs/25_results.ipynb #46467c37
 @table('evidence/null1', 'evidence', 'Null 1: the RRC if nobody helped anybody, s_j / min(d_i, d_j)', 'rrc', items=_two,
-       corner='autoencoder', painters=True, heat=True)
+       later=True, corner='autoencoder', painters=True, heat=True)
 def null1_table(ws): return null_rrc(ws.accuracy, 1)
 
 @table('evidence/null2', 'evidence', 'Null 2: the RRC if any other’s decoder did as well, the mean of each column',
-       'rrc', items=_two, folded=True, corner='autoencoder', painters=True, heat=True)
+       'rrc', items=_two, folded=True, later=True, corner='autoencoder', painters=True, heat=True)
 def null2_table(ws): return null_rrc(ws.accuracy, 2)
 
 @table('evidence/affinity', 'evidence', 'Affinity: what is about the pair, beyond who paints and who reads '
-       '(γ of log accuracies)', 'sure', items=_three, folded=True, corner='autoencoder', painters=True)
+       '(γ of log accuracies)', 'sure', items=_three, folded=True, later=True, corner='autoencoder', painters=True)
 def affinity_table(ws): return _by_first_column(affinity(ws.boot))
 
 @table('evidence/explained', 'evidence', 'How much of the order at t = 0.8 the nulls give; and in how many '
        'permutations within the columns, and resamples, the lattice is a chain', 'sure', items=_two, folded=True,
-       corner='null', digits=2)
+       later=True, corner='null', digits=2)
 def explained_table(ws):
     shuffled = replace(ws.boot, samples=permuted_rrc(ws.accuracy, seed=ws.config.seed))
     return order_explained(ws.accuracy, 0.8, ws.boot).assign(
@@ -391,7 +396,7 @@ def _three_axes(width, height):
     return fig,fig.subplots(1, 3)
 
 @figure('figures/nulls', 'evidence', 'RRC, and what it would be if nobody helped anybody (null 1) or if any other’s '
-        'decoder did as well (null 2)', 'rrc', items=_two)
+        'decoder did as well (null 2)', 'rrc', items=_two, later=True)
 def nulls_figure(ws):
     tables = _beside_the_nulls(ws)
     marks = chance_marks(ws.boot, classes_of(ws))
@@ -400,7 +405,7 @@ def nulls_figure(ws):
     for ax,(title,o) in zip(axs, tables.items()): _with_marks(plot_table(o, ax, t=0.8, title=title), marks)
     return fig
 
-@figure('figures/null_lattices', 'evidence', 'the lattices of RRC and of both nulls at t = 0.8', 'rrc', items=_two)
+@figure('figures/null_lattices', 'evidence', 'the lattices of RRC and of both nulls at t = 0.8', 'rrc', items=_two, later=True)
 def null_lattices_figure(ws):
     fig,axs = _three_axes(2.6, 3.6)
     for ax,(title,o) in zip(axs, _beside_the_nulls(ws).items()):

@@ -12,7 +12,7 @@ __all__ = ['STAGES', 'Stage', 'stage_seed', 'Ledger', 'why_to_do', 'run_stage', 
 import hashlib,json,time
 from collections.abc import Callable
 from contextlib import contextmanager,nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass,field
 from pathlib import Path
 from .store import BadInput,atomic,file_digest
 
@@ -24,6 +24,7 @@ class Stage:
     needs: list    # files that it reads, below the study's folder
     leaves: list   # files that it writes
     work: Callable # called with `tell`, which takes the fraction done; returns a few words
+    later: list = field(default_factory=list) # those of its leaves that studies of before need not have
 
 # %% ../nbs/22_stages.ipynb #57a6000b
 def stage_seed(seed, # of the study
@@ -80,7 +81,8 @@ def why_to_do(ledger, # a `Ledger`
     "Why a stage has to be done, in a few words."
     entry = ledger.entries.get(stage.name)
     if entry is None: return 'not done yet'
-    if lost := _missing(ledger, stage.leaves): return f'{lost[0]} is lost'
+    wanted = stage.leaves if 'left' in entry else [f for f in stage.leaves if f not in stage.later]
+    if lost := _missing(ledger, wanted): return f'{lost[0]} is lost'
     if lost := _missing(ledger, stage.needs): return f'{lost[0]}, which it reads, is not there'
     now,then = ledger.digests(stage.needs),entry.get('read', {})
     changed = [f for f in {**then, **now} if then.get(f)!=now.get(f)]
@@ -98,7 +100,7 @@ def run_stage(ledger, # a `Ledger`
     with ledger.seeding(stage.name): result = stage.work(tell)
     if lost := _missing(ledger, stage.leaves):
         raise BadInput(f'stage {stage.name!r} did not leave {lost[0]}; {_MEND_STAGE}')
-    entry = dict(read=read, seconds=round(time.perf_counter()-start, 1), result=result)
+    entry = dict(read=read, seconds=round(time.perf_counter()-start, 1), result=result, left=stage.leaves)
     entries = {**ledger.entries, stage.name: entry}
     with atomic(ledger.path/'stages.json') as p: p.write_text(json.dumps(entries, indent=1))
     return entry
