@@ -190,9 +190,10 @@ def configure(
     if each: values['classifiers'] = _asked_each_question(each, data)
     values['classifiers'] = _chosen_classifiers(classifiers, values, size)
     if size>=FULL_SIZE: values = FULL_SEGNET | values
-    values |= dict(size=size, seed=seed, quick=quick, autoencoder=autoencoder, pretrain=pretrain,
-                   skip_unreadable=skip_unreadable)
-    if quick: values |= dict(epochs=dict.fromkeys(_TRAININGS, 1), limit=())
+    said = dict(seed=seed, quick=quick, autoencoder=autoencoder, pretrain=pretrain,
+                skip_unreadable=skip_unreadable)
+    values |= dict(size=size) | {k: v for k,v in said.items() if v}   # what is not said is the preset's
+    if values.get('quick'): values |= dict(epochs=dict.fromkeys(_TRAININGS, 1), limit=())
     if epochs: values['epochs'] = _read_epochs(epochs)
     return _as_config(values, f'preset {preset}', 'mend the preset')
 
