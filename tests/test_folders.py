@@ -115,6 +115,7 @@ def test_items_that_are_nearly_right(words):
 
 def test_looking_changes_no_training():
     class Drawn(torch.utils.data.Dataset):
+        vocab = ['owl', 'tit']
         def __len__(self): return 8
         def __getitem__(self, i): return torch.rand(3, 8, 8), i % 2
     torch.manual_seed(3)
