@@ -70,6 +70,12 @@ def _page_rows(frame, digits, painters, between):
     return [[head(i), *cells(i, row)] for i,row in zip(frame.index[:_MOST_ROWS], values)]
 
 # %% ../nbs/27_report.ipynb #27000002
+def _small_letters(intervals, marks):
+    "(row, column) → what stands below the number: its interval, and whether it is at chance."
+    texts = _interval_texts(intervals)
+    at_chance = [] if marks is None else [(i, j) for i in marks.index for j in marks.columns if marks.loc[i, j]]
+    return texts | {cell: ', '.join(filter(None, [texts.get(cell), 'at chance'])) for cell in at_chance}
+
 def page_table(frame,        # the first level of the index becomes the headings of the rows
                caption,      # above it
                name,         # of its CSV
@@ -78,12 +84,13 @@ def page_table(frame,        # the first level of the index becomes the headings
                painters=False, # rows are images: autoencoders, and the originals
                intervals=None, # tidy DataFrame: row, column, low, high
                heat=False,   # cells are coloured by their values in [0, 1]
+               marks=None,   # DataFrame of booleans: cells that are said to be at chance
               ) -> dict:     # what the page asks for
     "A DataFrame as the page shows it."
     csvs = [_csv(frame, name)]
     if intervals is not None: csvs.append(_csv(intervals.set_index('row'), f'{name}_intervals'))
     return dict(caption=caption, name=name, heat=heat, head=[corner, *map(str, frame.columns)],
-                rows=_page_rows(frame, digits, painters, _interval_texts(intervals)),
+                rows=_page_rows(frame, digits, painters, _small_letters(intervals, marks)),
                 csvs=[o for o in csvs if len(o['href'])<_MOST_CSV], more=max(0, len(frame)-_MOST_ROWS))
 
 # %% ../nbs/27_report.ipynb #a15b0074
@@ -114,6 +121,7 @@ def _shown_frame(row, study):
 def _table_of(row, study):
     "A row of the results as a table of the page."
     look,caption = dict(row.look),row.caption
+    if 'marks' in look: look['marks'] = look['marks'](study)
     if 'intervals' in look:
         look['intervals'] = look['intervals'](study)
         caption += f', with the interval that holds {study.boot.level:.0%} of the resamples'

@@ -94,7 +94,7 @@ def table(name,       # of its CSV in the study's folder, without suffix
           shown=None, # workspace → DataFrame to show; default: what the file holds
           folded=False, # in the report, to be opened by a click
           later=False, # a study that was finished before this row came need not have it
-          **look,     # in the report: `corner`, `digits`, `painters`, `heat`, `intervals`
+          **look,     # in the report: `corner`, `digits`, `painters`, `heat`, `intervals`, `marks`
          ):           # decorator of a function of a `Workspace` that returns a DataFrame
     "Register a table of every study."
     return _register('.csv', name, stage, caption, section, items, shown=shown, folded=folded,
@@ -246,13 +246,10 @@ def _no_order(ws):
     names = ', '.join(clear.index[~clear])
     return f'no order, as {names} cannot read their own autoencoders above chance; ' if names else ''
 
-def _marked_rrc(ws):
-    "RRC as the report shows it: cells at chance are marked."
+def _at_chance(ws):
+    "The cells of RRC that the report marks: their m(i, j) is not clearly above chance."
     ratios = ws.rrc()
-    marks = chance_marks(ws.boot, classes_of(ws)).loc[ratios.index, ratios.columns]
-    if not marks.any(axis=None): return ratios
-    marked = ratios.map('{:.3f} (at chance)'.format)
-    return ratios.astype(object).where(~marks, marked)
+    return chance_marks(ws.boot, classes_of(ws)).loc[ratios.index, ratios.columns]
 
 @table('evidence/chance', 'evidence', 'Is every classifier clearly above chance on its own autoencoder?', 'rrc',
        folded=True, later=True, corner='classifier')
@@ -269,7 +266,7 @@ def rrc_stages(ws):
     return [written_stage(ws, 'RRC and lattices', [*_RANKS, *_own_curves(ws)], words)]
 
 @table('rrc', 'RRC and lattices', 'RRC', 'rrc', corner='autoencoder', painters=True, heat=True,
-       intervals=lambda ws: ws.boot.rrc, shown=_marked_rrc)
+       intervals=lambda ws: ws.boot.rrc, marks=_at_chance)
 def rrc_table(ws): return ws.rrc()
 
 # %% ../nbs/25_results.ipynb #4e5a0019
