@@ -85,12 +85,12 @@ def _by_reading(accuracy, boot):
     "What the others read, as a share of the originals and against A_S."
     said,known = [],set(accuracy.index)
     share = 'original' in known and _ends(accuracy, boot, 'share', '{:.0%}'.format)
-    if share:
+    if share and len(share)==2:
         (best,most),(worst,least) = share
         said.append('By what is read, compared on the same readers, the others keep most of their accuracy '
                     f'on the originals on A_{best} ({most}), least on A_{worst} ({least}).')
     difference = 'S' in known and _ends(accuracy, boot, 'difference', _signed)
-    if difference:
+    if difference and len(difference)==2:
         (best,most),(worst,least) = difference
         said.append(f'Compared with A_S, the others gain most on A_{best} ({most}), least on A_{worst} ({least}).')
     return ' '.join(said)
