@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
 import numpy as np,pandas as pd,torch
+from fastai.data.load import DataLoader as FastaiLoader
 from .classifiers import Classifier
 from .store import BadInput,atomic
 
@@ -130,12 +131,36 @@ def _evaluate_batch(images, labels, encoder, decoders, classifiers, targets):
     read = [_read_by_all(view, labels, classifiers, targets) for view in views]
     return [torch.stack(o).cpu().numpy().astype(np.int32) for o in zip(*read)]
 
-# %% ../nbs/10_crosseval.ipynb #25ee2ff6
-def _of_images(dl, name, n):
-    "What the data set of `dl` says of its images under `name`, if it says it of all `n`."
-    values = getattr(getattr(dl, 'dataset', None), name, None)
-    return None if values is None or len(values)!=n else np.asarray(values)
+# %% ../nbs/10_crosseval.ipynb #1354fd8f
+def _reads_in_order(dl):
+    "Does this loader read its data set from the first image on, each once?"
+    if isinstance(dl, torch.utils.data.DataLoader):
+        is_plain = type(dl.batch_sampler) in (torch.utils.data.BatchSampler, type(None))
+        return is_plain and isinstance(dl.sampler, torch.utils.data.SequentialSampler)
+    usual = [getattr(FastaiLoader, name) for name in ('get_idxs', 'sample', 'create_batches')]
+    own = [getattr(getattr(dl, f.__name__, None), '__func__', None) for f in usual]
+    return isinstance(dl, FastaiLoader) and not dl.shuffle and dl.indexed and own==usual
 
+def _said_of(ds, name):
+    "What a data set says of its images under `name`; part of a data set, what the whole says of these."
+    values = getattr(ds, name, None)
+    if values is not None or not isinstance(ds, torch.utils.data.Subset): return values
+    whole = _said_of(ds.dataset, name)
+    return None if whole is None else np.asarray(whole)[list(ds.indices)]
+
+def _of_images(dl, name, n):
+    "What the data set of `dl` says under `name` of the `n` images that were read; None if it says nothing."
+    ds = getattr(dl, 'dataset', None)
+    values = _said_of(ds, name)
+    if values is None: return None
+    if len(values)!=len(ds):
+        raise BadInput(f'{type(ds).__name__}: {len(values)} {name} for {len(ds)} images; give one for each')
+    if not _reads_in_order(dl) or n>len(ds):
+        raise BadInput(f'the loader does not read its {type(ds).__name__} in order, so its {name} cannot be told; '
+                       'give it shuffle=False, or a data set without them')
+    return np.asarray(values)[:n]
+
+# %% ../nbs/10_crosseval.ipynb #25ee2ff6
 def cross_evaluate(encoder,      # images to the code: `encoder(x)` → `(z, indices)`
                    decoders,     # mapping of names to modules, `decoder(z, indices)` → images
                    classifiers,  # mapping of names to modules, images to logits

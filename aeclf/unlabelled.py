@@ -12,9 +12,9 @@ import io,itertools,os,random,re,tarfile,tempfile,zlib
 from pathlib import Path
 import numpy as np
 from torch.utils.data import IterableDataset
-from torchvision.datasets.folder import IMG_EXTENSIONS
 from fastai.data.load import DataLoader,SkipItemException
-from .pictures import Pictures,image_files,reason,rgb,train_tfm
+from .pictures import PICTURE_ENDINGS,Pictures,image_files,is_hidden,is_picture
+from .pictures import reason,rgb,train_tfm,workers_for
 from .store import BadInput,unknown
 
 # %% ../nbs/03_unlabelled.ipynb #5a11623d
@@ -133,12 +133,17 @@ def _check_shard(file, n):
 # %% ../nbs/03_unlabelled.ipynb #53b18397
 _BROKEN = (tarfile.TarError, OSError, EOFError, zlib.error)
 
+def _is_picture_member(member):
+    "Is this member of a tar file a picture, and hidden at no depth?"
+    parts = member.name.removeprefix('./').split('/')
+    return member.isfile() and is_picture(parts[-1]) and not any(map(is_hidden, parts))
+
 def _members(shard):
     "The tar file of a shard with each of its pictures; `BadInput` if it is cut off or damaged."
     try:
         with tarfile.open(shard) as tar:
             for m in tar:
-                if m.isfile() and Path(m.name).suffix.lower() in IMG_EXTENSIONS: yield tar,m
+                if _is_picture_member(m): yield tar,m
             # tarfile takes a damaged header for the end; the end is a block of zeros
             tar.fileobj.seek(tar.offset)
             if tar.fileobj.read(512)!=bytes(512): raise tarfile.ReadError('it has no proper end')
@@ -195,7 +200,7 @@ class _Stream(DataLoader):
 def _check_one_readable(source, pictures):
     "`BadInput` unless there is a first picture."
     if next(iter(pictures), None) is not None: return
-    kinds = ', '.join(IMG_EXTENSIONS[:3])
+    kinds = ', '.join(PICTURE_ENDINGS[:3])
     raise BadInput(f'{source}: no picture in it can be read; give pictures such as {kinds}')
 
 def _folder_loader(source, files, tfm, damaged, bs, num_workers):
@@ -203,13 +208,14 @@ def _folder_loader(source, files, tfm, damaged, bs, num_workers):
     _check_one_readable(source, Unlabelled(files, tfm, Damaged(None)).readable())
     pictures = Unlabelled(files, tfm, damaged)
     many = len(files)>2*bs
-    return DataLoader(pictures, bs=bs, shuffle=True, drop_last=many, num_workers=num_workers)
+    workers = workers_for(len(files), num_workers)
+    return DataLoader(pictures, bs=bs, shuffle=True, drop_last=many, num_workers=workers)
 
 def _shards_loader(source, files, tfm, damaged, bs, num_workers):
     "Batches of the pictures in the shards `files`."
     n = shards_size(files)
     _check_one_readable(source, Shards(files, tfm, Damaged(None), buffer=1))
-    workers = min(num_workers, len(files))
+    workers = min(workers_for(n, num_workers), len(files))
     return _Stream(Shards(files, tfm, damaged), bs=bs, n=n, drop_last=n>2*bs, num_workers=workers)
 
 # %% ../nbs/03_unlabelled.ipynb #e1e73356
@@ -218,7 +224,7 @@ def unlabelled(source,         # `'folder:PATH'` or `'shards:PATTERN'`
                bs=32,          # images in a batch
                framing='crop', # how images are cut from pictures
                damaged=None,   # file in which pictures that cannot be read are named
-               num_workers=2,  # processes that read images; never more than there are shards
+               num_workers=None, # processes that read images, never more than shards; default: as many as pay off
               ) -> DataLoader: # batches of (image, 0), shuffled; of many, without the last short one
     "A loader for pictures without labels; `BadInput` for an empty or unreadable collection."
     kind,_,rest = source.partition(':')

@@ -20,7 +20,7 @@ from .classifiers import as_classifier,named_classifiers,split_weights
 from .classifiers import classifier as make_classifier
 from .config import difference,read_config
 from .crosseval import load_crosseval
-from .data import dataloaders,images_digest,load,thinned
+from .data import check_datasets,dataloaders,images_digest,load,thinned
 from .reconstruction import reconstruct as decode_images
 from .reconstruction import shuffled_images as first_shuffled
 from .rrc import bootstrap as resample
@@ -42,23 +42,6 @@ def usable_device(name # `'auto'`, or as torch names devices: `'cpu'`, `'cuda'`,
         raise BadInput(f'device {name!r} cannot be used here ({why}); use auto or cpu') from None
     return name
 
-# %% ../nbs/23_workspace.ipynb #3a5c000c
-_NO_DATASET = 'is no Dataset with images in it; give images=(training, validation)'
-_NO_IMAGE = 'is no float tensor 3×H×W in [0, 1]; let the Dataset return such, with its label'
-
-def _is_image(o):
-    "Is this an RGB tensor 3×H×W of floats in [0, 1]?"
-    if not isinstance(o, torch.Tensor) or not o.is_floating_point(): return False
-    if o.ndim!=3 or o.shape[0]!=3: return False
-    return bool(o.min()>=0 and o.max()<=1)
-
-def _check_dataset(ds):
-    "`BadInput` unless this is a Dataset of images with something in it."
-    kind = type(ds).__name__
-    if not hasattr(ds, '__getitem__') or not hasattr(ds, '__len__') or not len(ds):
-        raise BadInput(f'images: a {kind} {_NO_DATASET}')
-    if not _is_image(ds[0][0]): raise BadInput(f'images: the first of a {kind} {_NO_IMAGE}')
-
 # %% ../nbs/23_workspace.ipynb #3a5c000d
 _GIVE_NETWORKS = 'give names and networks, such as networks={"mine": learn}'
 _GIVE_IMAGES = 'give two Datasets, images=(training, validation)'
@@ -72,7 +55,7 @@ def check_handed(networks, # mapping of names to networks
     if images is None: return
     if not isinstance(images, (tuple, list)) or len(images)!=2:
         raise BadInput(f'images is a {type(images).__name__}; {_GIVE_IMAGES}')
-    for ds in images: _check_dataset(ds)
+    check_datasets(*images)
 
 # %% ../nbs/23_workspace.ipynb #0e04233d
 def _given_name(network):

@@ -1,0 +1,130 @@
+"What people bring: folders from three operating systems, pictures of every depth, data sets that are nearly right."
+import unicodedata
+from pathlib import Path
+
+import numpy as np, pytest, torch
+from PIL import Image
+
+from aeclf.data import dataloaders, folder, images_digest
+from aeclf.pictures import rgb
+from aeclf.store import BadInput
+
+
+def squares(root, *classes, n=4, ending='.png', form='PNG'):
+    "A folder of grey squares, a brightness for each class."
+    for k, name in enumerate(classes):
+        (root/name).mkdir(parents=True, exist_ok=True)
+        for i in range(n): Image.new('L', (40, 40), 20+30*k+i).save(root/name/f'{i}{ending}', form)
+    return root
+
+
+def read(root, **kw): return folder(root, 32, 4, num_workers=0, **kw)
+
+
+@pytest.mark.parametrize('names', [('.git',), ('__MACOSX',), ('@eaDir',), ('.ipynb_checkpoints',), ('owl', '__MACOSX'), ('owl', 'deep', '@eaDir')])
+def test_hidden_folders_hold_no_pictures(tmp_path, names):
+    squares(tmp_path, 'owl', 'tit')
+    squares(tmp_path.joinpath(*names[:-1]), names[-1])
+    dls = read(tmp_path)
+    assert dls.vocab == ['owl', 'tit'] and len(dls.train_ds)+len(dls.valid_ds) == 8
+    assert dls.notes == ['left out: 1 hidden']
+
+
+def test_links_are_followed_and_circles_are_not(tmp_path):
+    squares(tmp_path/'data', 'owl', 'tit')
+    squares(tmp_path/'far', 'roller')
+    (tmp_path/'data'/'roller').symlink_to(tmp_path/'far'/'roller', target_is_directory=True)
+    (tmp_path/'data'/'owl'/'up').symlink_to(tmp_path/'data', target_is_directory=True)
+    dls = read(tmp_path/'data')
+    assert dls.vocab == ['owl', 'roller', 'tit'] and len(dls.train_ds)+len(dls.valid_ds) == 12
+
+
+@pytest.mark.parametrize('train, valid', [('train', 'val'), ('TRAIN', 'Test'), ('Training', 'validation'), ('training', 'testing')])
+def test_parts_are_known_whatever_their_case(tmp_path, train, valid):
+    for part in (train, valid): squares(tmp_path/part, 'owl', 'tit')
+    dls = read(tmp_path)
+    assert dls.vocab == ['owl', 'tit'] and dls.train_ds.ids[0].startswith(train) and dls.valid_ds.ids[0].startswith(valid)
+
+
+def test_what_looks_like_parts_is_asked_about_and_a_class_may_be_a_train(tmp_path):
+    for part in ('my_train', 'my_test'): squares(tmp_path/'parts'/part, 'owl', 'tit')
+    with pytest.raises(BadInput, match='look like parts of a data set'): read(tmp_path/'parts')
+    assert read(squares(tmp_path/'vehicles', 'car', 'train', 'tram')).vocab == ['car', 'train', 'tram']
+
+
+@pytest.mark.parametrize('held, names', [([], 'nothing in it'), (['a.raw', 'b.raw'], '2 files, none of them a picture')])
+def test_a_class_does_not_vanish(tmp_path, held, names):
+    squares(tmp_path, 'owl', 'tit')
+    (tmp_path/'jay').mkdir()
+    for name in held: (tmp_path/'jay'/name).touch()
+    with pytest.raises(BadInput, match=f'jay: {names}'): read(tmp_path)
+
+
+@pytest.mark.parametrize('ending, form', [('.gif', 'GIF'), ('.jfif', 'JPEG'), ('.JPE', 'JPEG')])
+def test_more_endings_are_pictures(tmp_path, ending, form):
+    squares(tmp_path, 'owl', 'tit')
+    squares(tmp_path, 'jay', ending=ending, form=form)
+    assert read(tmp_path).vocab == ['jay', 'owl', 'tit']
+
+
+@pytest.mark.parametrize('names, order', [(['10', '9', '2'], ['2', '9', '10']), (['07', '10', '8'], ['07', '8', '10']), (['10', '9', 'x'], ['10', '9', 'x'])])
+def test_whole_numbers_stand_in_their_order(tmp_path, names, order):
+    dls = read(squares(tmp_path, *names))
+    assert dls.vocab == order
+    assert any('order of their numbers' in o for o in dls.notes) == (order != sorted(order))
+    assert read(tmp_path, vocab=names).vocab == names
+    assert {Path(f).parts[0] for f, k in zip(dls.train_ds.ids, dls.train_ds.items) if k[1] == 0} == {order[0]}
+
+
+def test_names_are_compared_as_text(tmp_path):
+    composed, apart = (unicodedata.normalize(form, 'Käuzchen') for form in ('NFC', 'NFD'))
+    squares(tmp_path/'two'/'train', composed, 'tit')
+    squares(tmp_path/'two'/'val', apart, 'tit')
+    dls = read(tmp_path/'two')
+    assert dls.vocab == [composed, 'tit'] and len(dls.valid_ds) == 8
+    with pytest.raises(BadInput, match='in different Unicode forms'): read(squares(tmp_path/'one', composed, apart))
+
+
+@pytest.mark.parametrize('white, kind', [(255, np.uint16), (1023, np.uint16), (4095, np.uint16), (65535, np.uint16), (255, np.int32), (1, np.float32), (255, np.float32), (65535, np.float32)])
+def test_pictures_of_every_depth(tmp_path, white, kind):
+    ramp = np.linspace(0, 1, 64)[None].repeat(8, 0)
+    Image.fromarray((ramp*white).astype(kind)).save(tmp_path/'deep.tif')
+    assert np.abs(np.asarray(rgb(tmp_path/'deep.tif'))[..., 0]/255-ramp).max() < 0.01
+
+
+def test_a_tag_names_the_white(tmp_path):
+    dark = Image.fromarray(np.full((8, 8), 1000, np.uint16))
+    dark.save(tmp_path/'dark.tif', tiffinfo={281: 4095})
+    assert np.asarray(rgb(tmp_path/'dark.tif'))[0, 0, 0] == round(1000/4095*255)
+
+
+grey = torch.full((3, 8, 8), 0.5)
+good = [(grey, k % 2) for k in range(6)]
+odd = {'items should be pairs': {'pixel_values': grey, 'label': 0}, 'a tuple of 3': (grey, 0, 'path'), 'uint8': (torch.zeros(3, 8, 8, dtype=torch.uint8), 0),
+       r'\[nan, nan\]': (grey*torch.nan, 0), r'in \[-1, -1\]': (grey*-2, 0), '1×8×8': (grey[:1], 0), 'images of two sizes': (grey[:, :4, :4], 0),
+       "is 'owl'": (grey, 'owl'), 'is 1.0': (grey, 1.), 'is -1': (grey, -1), r'is \[0, 1\]': (grey, torch.tensor([0, 1]))}
+
+
+@pytest.mark.parametrize('words', odd)
+def test_items_that_are_nearly_right(words):
+    with pytest.raises(BadInput, match=words): dataloaders(good, [*good, odd[words]])
+    with pytest.raises(BadInput, match=words): images_digest([*good, odd[words]])
+    late = dataloaders(good, [*good*2, odd[words]], bs=4)
+    with pytest.raises(BadInput, match=words): list(late.valid)
+
+
+def test_looking_changes_no_training():
+    class Drawn(torch.utils.data.Dataset):
+        vocab = ['owl', 'tit']
+        def __len__(self): return 8
+        def __getitem__(self, i): return torch.rand(3, 8, 8), i % 2
+    torch.manual_seed(3)
+    expected = torch.rand(4)
+    torch.manual_seed(3)
+    dataloaders(Drawn(), Drawn())
+    assert torch.equal(torch.rand(4), expected)
+
+
+@pytest.mark.parametrize('label', [1, np.int64(1), torch.tensor(1), True])
+def test_labels_may_be_integers_of_any_kind(label):
+    assert dataloaders([(grey, 0), (grey, label)], good).vocab == ['0', '1']
