@@ -232,6 +232,7 @@ def _print_beginning(study):
     c = study.config
     print(f'{c.data}, {c.size} pixels, {", ".join(c.classifiers)}, seed {c.seed}, '
           f'on {study.device} in {study.precision} → {study.path}', flush=True)
+    for note in study.notes: print(f'note: {note}', flush=True)
     if c.skip_unreadable: print(_left_out(getattr(study.images, 'skipped', {})), flush=True)
 
 def _run_seeds(study, seeds, line):

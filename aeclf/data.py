@@ -217,7 +217,8 @@ class CheckedItem:
 
     def __call__(self, item):
         self.shape = check_item(item, self.owner, self.shape, self.n_classes, 'one', self.several)
-        return item
+        image,label = item
+        return item if image.dtype==torch.float32 else (image.float(), label)
 
 # %% ../nbs/04_data.ipynb #fc1b4369
 def dataloaders(train,   # Dataset of (image, label); `vocab` or `classes` names its classes, else numbers do

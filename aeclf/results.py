@@ -184,7 +184,7 @@ def _circumstances(ws):
         images=_images_in_words(ws), digest=images_digest(valid), device=ws.device,
         precision=f'{ws.precision} in training, float32 in measuring', memory_format='channels-last',
         watched=f'curves: {min(ws.config.watch, len(valid))} of the validation images at most',
-        threads=torch.get_num_threads(), versions=', '.join(f'{name} {_version_of(name)}' for name in packages),
+        **({'notes': '; '.join(ws.notes)} if ws.notes else {}), threads=torch.get_num_threads(), versions=', '.join(f'{name} {_version_of(name)}' for name in packages),
         machine=f'Python {platform.python_version()}, {platform.system()} {platform.machine()}')
 
 # %% ../nbs/25_results.ipynb #4e5a0012

@@ -58,6 +58,7 @@ def prepare(self:Study):
     if (self.path/'study.toml').is_file(): return
     self.check()
     write_config(self.config, self.path/'study.toml')
+    self.keep_notes()
 
 @patch
 def run(self:Study,
