@@ -319,13 +319,14 @@ def lattice(
     """
     from aeclf.contexts import MOST_CONCEPTS,count_concepts,formal_context,lattice_line,lattice_text,relation_text
     from aeclf.lattice import plot_lattice
-    from aeclf.tables import read_table
+    from aeclf.tables import letters_of_all_scripts,read_table
     context = formal_context(read_table(table), t)
     if count_concepts(context)>MOST_CONCEPTS:
         print(f'{relation_text(context)}\n{lattice_line(context)}\ntoo many to list or draw; try another --t')
         return
     picture = out or table.with_name(f'{table.stem}_t{t:g}.png')
-    _save_lattice(plot_lattice(context, title=f't = {t:g}').figure, picture)
+    with letters_of_all_scripts(): figure = plot_lattice(context, title=f't = {t:g}').figure
+    _save_lattice(figure, picture)
     print(f'{lattice_text(context)}\n{lattice_line(context)}\n{picture}')
 
 # %% ../nbs/28_cli.ipynb #c2e2f7ec

@@ -15,7 +15,7 @@ from fastai.data.core import DataLoaders
 from .data import dataloaders,source
 from .rrc import serves
 from .store import BadInput,unknown
-from .tables import legend_beside
+from .tables import legend_beside,plain_text
 
 # %% ../nbs/19_cues.ipynb #8d56ee31
 ANSWERS = {'hue': ('pink', 'olive', 'green', 'violet'),
@@ -257,7 +257,7 @@ def plot_recovery(recoveries, # mapping of names to tables as `recovery` returns
     low,high = min([0, *ends]),max([1, *ends])+0.05
     for k,(name,r) in enumerate(recoveries.items()):
         shift = 0.012*(k-(len(recoveries)-1)/2)   # lines that agree stay visible
-        style = dict(color=f'C{k%10}', ls=('-', '--')[k//10%2], lw=1.6, label=str(name))
+        style = dict(color=f'C{k%10}', ls=('-', '--')[k//10%2], lw=1.6, label=plain_text(name))
         ax.stairs(r.ari+shift, [low, *np.clip(r.t, low, high)], baseline=None, **style)
     if t is not None: ax.axvline(t, color='0.6', lw=1, ls=':')
     ax.set(xlabel='threshold t', ylabel='adjusted Rand index', xlim=(low, high))

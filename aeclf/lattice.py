@@ -14,7 +14,7 @@ from html import escape
 import numpy as np
 
 from .contexts import MOST_CONCEPTS, count_concepts, formal_context, set_text
-from .tables import autoencoder_label
+from .tables import autoencoder_label, plain_text
 
 # %% ../nbs/14_lattice.ipynb #abc1cfeb
 from .contexts import is_chain, lattice_line, lattice_text, lattices, persistence   # found here as well
@@ -139,7 +139,7 @@ _BOX = {'classifier': '#deebf7', 'autoencoder': '#fee6ce'}
 def _as_drawn(name, kind):
     "The text of a figure for `name`."
     if kind == 'autoencoder' and name.startswith('A_'): return autoencoder_label(name[2:])
-    return name.replace('$', r'\$')
+    return plain_text(name)
 
 def _side_by_side(names):
     "Are `names` short enough for one line of a label?"

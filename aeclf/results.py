@@ -41,7 +41,7 @@ from .rrc import plot_rrc_epochs,rrc_epochs
 from .segnet import SegNet
 from .stages import Ledger,Stage,study_stages
 from .store import BadInput,atomic,load_weights,unknown
-from .tables import plot_table,write_table
+from .tables import letters_of_all_scripts,plain_text,plot_table,write_table
 from .training import plot_histories
 from .workspace import Workspace,weights_file
 
@@ -131,7 +131,8 @@ def made_of(row,  # `Result`
             item='', # of the row
            ):     # DataFrame or Figure
     "What a row is made of, now."
-    return row.make(ws, item) if '{}' in row.name else row.make(ws)
+    with letters_of_all_scripts():
+        return row.make(ws, item) if '{}' in row.name else row.make(ws)
 
 # %% ../nbs/25_results.ipynb #4e5a000f
 def _save(made, path, dpi=None, **look):
@@ -592,7 +593,7 @@ def _of_table1(ws): return list(ws.config.classifiers) if ws.config.table1 else 
 @figure('figures/table1_{}', 'table 1', 'accuracy of {} over the epochs', 'table1', items=_of_table1, dpi=150)
 def table1_figure(ws, name):
     ax = plot_histories(rows_of_table1(ws, name))
-    ax.set_title(f'{name} behind its autoencoder: what is trained')
+    ax.set_title(f'{plain_text(name)} behind its autoencoder: what is trained')
     return ax.figure
 
 @figure('figures/figure3_{}', 'table 1', 'reconstructions of the pre-trained and of the random decoder, {}',

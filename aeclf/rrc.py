@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np, pandas as pd
 
 from .store import BadInput, unknown
-from .tables import RRC_DECIMALS, autoencoder_label, legend_beside
+from .tables import RRC_DECIMALS, autoencoder_label, legend_beside, plain_text
 
 # %% ../nbs/12_rrc.ipynb #7e5f47ee
 from .tables import read_table, write_table   # found here as well
@@ -123,7 +123,7 @@ def _plot_epochs_of(ax, tidy, i):
     for k,j in enumerate(tidy['column'].unique()):
         o = tidy[(tidy['row']==i) & (tidy['column']==j)]
         style = dict(lw=0.9, ls=':') if i==j else dict(lw=1.6, ls='-')
-        ax.plot(o.epoch, o.rrc, color=f'C{k}', marker='o', ms=3, label=j, **style)
+        ax.plot(o.epoch, o.rrc, color=f'C{k}', marker='o', ms=3, label=plain_text(j), **style)
     ax.set_title(autoencoder_label(i), size=10)
     ax.set_xlabel('epoch', size=8)
     ax.xaxis.get_major_locator().set_params(integer=True)
