@@ -21,7 +21,7 @@ setup(
     packages=find_packages(include=['aeclf', 'aeclf.*']),
     package_data={'aeclf': ['*.txt', 'matplotlibrc', 'presets/*.toml', 'page/*']},
     install_requires=cfg['requirements'].split(),
-    extras_require={name: cfg[f'{name}_requirements'].split() for name in ('dev', 'shards', 'timm')},
+    extras_require={k.removesuffix('_requirements'): v.split() for k,v in cfg.items() if k.endswith('_requirements')},
     entry_points={'console_scripts': cfg['console_scripts'].split(), 'nbdev': ['aeclf=aeclf._modidx:d']},
     classifiers=['Programming Language :: Python :: 3', 'Programming Language :: Python :: 3 :: Only',
                  'Intended Audience :: Science/Research', 'Topic :: Scientific/Engineering :: Artificial Intelligence'],

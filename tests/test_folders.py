@@ -1,13 +1,16 @@
 "What people bring: folders from three operating systems, pictures of every depth, data sets that are nearly right."
-import unicodedata
+import shutil, unicodedata
 from pathlib import Path
 
 import numpy as np, pytest, torch
 from PIL import Image
 
+from aeclf.classifiers import Classifier
+from aeclf.config import Config
 from aeclf.data import dataloaders, folder, images_digest
 from aeclf.pictures import rgb
 from aeclf.store import BadInput
+from aeclf.workspace import Workspace
 
 
 def squares(root, *classes, n=4, ending='.png', form='PNG'):
@@ -128,3 +131,22 @@ def test_looking_changes_no_training():
 @pytest.mark.parametrize('label', [1, np.int64(1), torch.tensor(1), True])
 def test_labels_may_be_integers_of_any_kind(label):
     assert dataloaders([(grey, 0), (grey, label)], good).vocab == ['0', '1']
+
+
+class ByBrightness(torch.nn.Module):
+    "Knows the grey squares of `squares`, and numbers their classes in an order of its own."
+    def __init__(self, order):
+        super().__init__()
+        self.register_buffer('grey', torch.tensor([(20+60*int(n)+25)/255 for n in order]))
+        self.sharp = torch.nn.Parameter(torch.tensor(100.))
+    def forward(self, x): return -self.sharp*(x.mean((1, 2, 3))[:, None]-self.grey).abs()
+
+
+@pytest.mark.parametrize('order, said', [('0123', []), ('3210', ['as its answers suggest (3, 2, 1, 0 …) it would be 100%'])])
+def test_a_trained_network_in_another_order_is_noted_before_anything_is_trained(tmp_path, order, said):
+    squares(tmp_path/'data', '0', 'a', '1', 'b', '2', 'c', '3', n=50)
+    for between in 'abc': shutil.rmtree(tmp_path/'data'/between)   # so that no grey is in two classes
+    handed = {'mine': Classifier(ByBrightness(order), mean=0., std=1.)}
+    config = Config(data=f'folder:{tmp_path/"data"}', classifiers={}, size=32, widths=(8, 16), convs=(1, 1))
+    study = Workspace(config, tmp_path/'study', 'cpu', networks=handed).check()
+    assert len(study.notes) == len(said) and all(words in note for words, note in zip(said, study.notes))
