@@ -10,7 +10,7 @@ __all__ = ['usable_device', 'check_handed', 'with_handed', 'Workspace', 'weights
 # %% ../nbs/23_workspace.ipynb #3a5c0006
 import copy,warnings
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import asdict,replace
 from pathlib import Path
 import numpy as np,torch
 from fastai.data.core import DataLoaders
@@ -20,9 +20,9 @@ from fastcore.foundation import L
 from scipy.optimize import linear_sum_assignment
 from scipy.stats import binom
 from torch.utils.data import Subset
-from .classifiers import as_classifier,named_classifiers,split_weights
+from .classifiers import as_classifier,check_classifier_names,named_classifiers,split_weights
 from .classifiers import classifier as make_classifier
-from .config import difference,read_config
+from .config import difference,read_config,settings_fault
 from .crosseval import load_crosseval
 from .data import check_datasets,dataloaders,images_digest,load,thinned
 from .reconstruction import reconstruct as decode_images
@@ -32,7 +32,7 @@ from .rrc import rrc as relative_capacity
 from .segnet import SegNet,check_size,reinitialized
 from .store import BadInput,atomic,digest,file_digest,load_weights,read_tensors,seeded,unknown,weights_meta
 from .tables import read_own_table
-from .training import OPTIMIZERS,check_callbacks
+from .training import check_callbacks
 from .unlabelled import unlabelled
 
 # %% ../nbs/23_workspace.ipynb #6be1ace9
@@ -397,8 +397,9 @@ def _note_order(self:Workspace, name, most=100):
 def check(self:Workspace):
     "`BadInput` if this study cannot be run; writes nothing."
     c = self.config
+    if fault := settings_fault(asdict(c)): raise BadInput(fault)
+    check_classifier_names(list(c.classifiers.items()))
     check_size((c.size,), len(c.widths))
-    if c.optimizer not in OPTIMIZERS: raise unknown('optimizer', c.optimizer, list(OPTIMIZERS))
     self._check_question_names()
     for thing in self.networks.values(): as_classifier(thing, self.images.vocab)
     self._check_image_size()
