@@ -279,7 +279,8 @@ def _extended(path, above=()):
     if below is None: return values
     held = _extended(below, files)
     if _TWO_WAYS & set(values): held = {k: v for k,v in held.items() if k not in _TWO_WAYS}
-    return held | values
+    wants = {k: v for k,v in held.get('preset', {}).items() if k=='wants'}
+    return held | values | dict(preset=wants | values['preset'])
 
 # %% ../nbs/21_config.ipynb #b1a70017
 def preset_settings(name # one of `presets()`, or the path of a TOML file
@@ -336,9 +337,10 @@ def _preset_for(preset, data):
     preset = preset or _default_preset(data)
     values = preset_settings(preset) if preset else {}
     about = values.pop('preset', {})
-    if 'wants' in about and data in (None, 'photos'):
+    data = data or values.get('data', 'photos')
+    if 'wants' in about and data=='photos':
         raise BadInput(f'--preset {preset}: say where the images are, {about["wants"]}')
-    return values | dict(data=data or values.get('data', 'photos'))
+    return values | dict(data=data)
 
 # %% ../nbs/21_config.ipynb #2099a613
 def configure(

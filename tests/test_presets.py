@@ -67,6 +67,7 @@ of_presets = [
     ('classifiers = "L,Z"', "classifiers: unknown classifier 'Z'", 'choose from L, A, V, I, R, '),
     ('[classifiers]\nS = "small/vgg"', "classifiers: classifier name 'S' is taken", 'S2=small/vgg'),
     ('[classifiers]\n"a/b" = "small/vgg"', "classifiers: classifier name 'a/b'", 'use letters, digits'),
+    ('[preset]\nextends = "cifar10"', 'say where the images are', '--data cifar10:PATH'),
     ('widths = [8, 16]', 'widths has length 2, convs 3', 'the same length'),
     ('bs = \n', 'not a readable TOML file', 'mend it or use another preset'),
     ('bs = 8\nbs = 9', 'not a readable TOML file', 'Cannot overwrite a value')]
@@ -115,6 +116,8 @@ def test_what_a_file_extends_is_found_beside_it(tmp_path, monkeypatch):
     (tmp_path/'presets'/'mine.toml').write_text('preset = {extends = "base.toml"}\nsize = 48\n')
     (tmp_path/'base.toml').write_text('bs = 99\n')   # not this one
     monkeypatch.chdir(tmp_path)
+    (tmp_path/'placed.toml').write_text('data = "cifar10:elsewhere"\npreset = {extends = "cifar10"}\n')
+    assert configure(preset='placed.toml').data == 'cifar10:elsewhere'
     mine = preset_settings('presets/mine.toml')
     assert (mine['bs'], mine['size'], mine['lr']) == (4, 48, preset_settings('cues')['lr'])
 
