@@ -8,7 +8,7 @@ Docs: https://aeclf.github.io/aeclf/classifiers.html.md"""
 __all__ = ['IMAGENET_MEAN', 'IMAGENET_STD', 'INTERPOLATIONS', 'FAMILIES', 'SMALL', 'SCALES', 'Classifier', 'small_alexnet',
            'small_vgg', 'InceptionBlock', 'small_inception', 'small_resnet', 'cifar_alexnet', 'cifar_vgg',
            'cifar_inception', 'cifar_resnet', 'Family', 'family', 'classifier', 'as_classifier', 'split_weights',
-           'named_classifiers']
+           'check_classifier_names', 'named_classifiers']
 
 # %% ../nbs/06_classifiers.ipynb #2f855501
 import importlib.util,re,sys
@@ -412,10 +412,16 @@ def _short_name(full):
     file,dot_py,_ = full.rpartition('.py:')
     return Path(file).stem if dot_py else split_weights(full)[0].rpartition('/')[2]
 
+def _may_be_full(entry):
+    "Can this be a full name? One word can only where a family is registered under it."
+    return '/' in entry or '.py:' in entry or split_weights(entry)[0] in FAMILIES
+
 def _both_names(entry, letters):
     "Short name and full name of one entry of a list."
     if '=' in entry: return entry.split('=', 1)
     head,_,weights = entry.partition(':')
+    if head not in letters and not _may_be_full(entry):
+        raise unknown('classifier', entry, [*letters, *FAMILIES])
     if head not in letters: return _short_name(entry),entry
     if not weights: return head,letters[head]
     return head,f'{split_weights(letters[head])[0]}:{weights}'
@@ -428,7 +434,8 @@ def _is_taken(name, names):
     twice = [n.casefold() for n in names].count(name.casefold())>1
     return twice or name in ('original', 'S', 'M') or name.startswith(('A_', 'N_'))
 
-def _check_names(classifiers):
+def check_classifier_names(classifiers # (short name, full name) pairs
+                          ):
     "`BadInput` for a short name that cannot stay."
     names = [name for name,_ in classifiers]
     for name in names:
@@ -445,5 +452,5 @@ def named_classifiers(text, # comma-separated: letters, names, `NAME=…`
     "Read a list of classifiers such as `L,V,mine=nets.py:make`."
     pairs = [_both_names(entry.strip(), letters) for entry in text.split(',') if entry.strip()]
     if not pairs: raise BadInput('no classifiers; give at least one, such as L,A,V,I,R')
-    _check_names(pairs)
+    check_classifier_names(pairs)
     return dict(pairs)

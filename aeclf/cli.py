@@ -229,11 +229,14 @@ def _left_out(skipped):
 
 def _print_beginning(study):
     "What is run, where."
+    from aeclf.stages import is_ledger_lost
     c = study.config
     print(f'{c.data}, {c.size} pixels, {", ".join(c.classifiers)}, seed {c.seed}, '
           f'on {study.device} in {study.precision} → {study.path}', flush=True)
     for note in study.notes: print(f'note: {note}', flush=True)
     if c.skip_unreadable: print(_left_out(getattr(study.images, 'skipped', {})), flush=True)
+    if is_ledger_lost(study.ledger, study.stages):
+        print('stages.json is lost: every stage is done again', flush=True)
 
 def _run_seeds(study, seeds, line):
     "Run a study and its repetitions; the names of the stages that were run."
@@ -244,6 +247,14 @@ def _run_seeds(study, seeds, line):
     return fresh
 
 # %% ../nbs/28_cli.ipynb #4f318915
+def _lost_files(study, todo):
+    "A line with the remedy for each file that no stage leaves and that is lost; `todo` are the stages to do."
+    from aeclf.stages import is_ledger_lost
+    if is_ledger_lost(study.ledger, study.stages):
+        yield 'stages.json','lost: restore it, or the next aeclf run does every stage again'
+    if not todo and not (study.path/'report.html').is_file():
+        yield 'report.html',f'lost: aeclf report {study.path} writes it'
+
 @app.command()
 def status(study: Annotated[Path, typer.Argument(help='Folder of a study.')]):
     """Say which stages of a study are done.
@@ -251,9 +262,13 @@ def status(study: Annotated[Path, typer.Argument(help='Folder of a study.')]):
     Example: aeclf status studies/photos
     """
     from aeclf.study import Study
-    for name,entry,why in Study.open(study).progress():
+    opened = Study.open(study)
+    progress = opened.progress()
+    for name,entry,why in progress:
         if entry: stage_done(name, entry['result'], entry['seconds'])
         else: stage_done(name, f'to do ({why})', None)
+    todo = [name for name,entry,_ in progress if not entry]
+    for file,remedy in _lost_files(opened, todo): stage_done(file, remedy, None)
 
 @app.command()
 def report(study: Annotated[Path, typer.Argument(help='Folder of a finished study.')]):

@@ -20,11 +20,11 @@ from .composite import Composite
 from .crosseval import cross_evaluate
 from .segnet import reinitialized
 from .stages import Stage,study_stages
-from .store import BadInput,save_weights
+from .store import BadInput,atomic,save_weights
 from .tables import write_table
 from .training import OPTIMIZERS,TrainedInBF16,ae_learner,classifier_learner,composite_learner
 from .unlabelled import Damaged
-from .workspace import weights_file
+from .workspace import DAMAGED,weights_file
 
 # %% ../nbs/24_recipes.ipynb #fcd9dabb
 def optimizer(ws): # `Workspace`
@@ -61,9 +61,10 @@ def keep(ws,      # `Workspace`
     save_weights(ws.path/weights_file(kind, name), model, name=name, **meta)
 
 # %% ../nbs/24_recipes.ipynb #06835b08
-def _training_stage(name, needs, curve, weights, work):
-    "The stage that leaves the history `curve` and the file `weights`; `work` is called with `tell`."
-    return Stage(name, needs, [history_file(curve), weights], work)
+def _training_stage(name, needs, curve, weights, work, later=()):
+    """The stage that leaves the history `curve`, the file `weights` and the files `later`, which studies
+    of before need not have; `work` is called with `tell`."""
+    return Stage(name, needs, [history_file(curve), weights, *later], work, list(later))
 
 # %% ../nbs/24_recipes.ipynb #96f51c4f
 def train_classifier(ws,   # `Workspace`
@@ -71,11 +72,12 @@ def train_classifier(ws,   # `Workspace`
                      tell, # told the fraction done
                     ) -> str: # a few words
     "Train the classifier `name`, or measure it as it came."
-    model,origin = ws.initial(name),split_weights(ws.config.classifiers[name])[1]
+    model,(full,origin) = ws.initial(name),split_weights(ws.config.classifiers[name])
     learn = classifier_learner(ws.loaders(name), model, opt_func=optimizer(ws))
     history = learn.quietly().fit_poly(0, 0) if origin else fit(ws, learn, 'classifiers', tell, name)
     keep(ws, model, 'classifiers', name, name, history, classes=[str(o) for o in ws.vocab(name)])
     top1 = f'top-1 {history.accuracy.iloc[-1]:.2f}'
+    if full=='given': return f'{top1}, as it was handed over'
     return f'{top1}, as it came from {origin}' if origin else top1
 
 @study_stages
@@ -91,25 +93,32 @@ def _fit_autoencoder(ws, model, tell):
     learn = ae_learner(ws.pretraining(), model, opt_func=optimizer(ws))
     return fit(ws, learn, 'autoencoder', tell, 'S')
 
+def _keep_lines_once(file):
+    "Keep every line of a text file once, in order; write an empty file where there is none."
+    lines = file.read_text(encoding='utf-8').splitlines() if file.is_file() else []
+    with atomic(file) as p: p.write_text(''.join(f'{o}\n' for o in sorted(set(lines))), encoding='utf-8')
+
 def train_autoencoder(ws,   # `Workspace`
                       tell, # told the fraction done
                      ) -> str: # a few words
     "Train A_S on pixels, or measure it as it came."
-    model,damaged = ws.initial_autoencoder(),ws.path/'autoencoder'/'damaged.txt'
+    model,damaged = ws.initial_autoencoder(),ws.path/DAMAGED
     damaged.unlink(missing_ok=True)
     history = _fit_autoencoder(ws, model, tell)
     left_out = str(Damaged(damaged))
     if len(history)>1 and history.train_loss.isna().iloc[-1]:
         nothing = f'{ws.config.pretrain}: nothing in it to train on ({left_out})'
         raise BadInput(f'{nothing}; give more pictures')
+    if ws.config.pretrain: _keep_lines_once(damaged)
     keep(ws, model, 'autoencoder', 'S', 'S', history)
     error = f'mean squared error {history.valid_loss.iloc[-1]:.3f}'
     return f'{error}; {left_out}' if left_out else error
 
 @study_stages
 def autoencoder_stages(ws):
+    later = [DAMAGED] if ws.config.pretrain else []
     return [_training_stage('autoencoder S', [], 'S', weights_file('autoencoder', 'S'),
-                            partial(train_autoencoder, ws))]
+                            partial(train_autoencoder, ws), later)]
 
 # %% ../nbs/24_recipes.ipynb #4eca0014
 def fine_tune(ws,        # `Workspace`

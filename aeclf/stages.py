@@ -6,7 +6,7 @@ Docs: https://aeclf.github.io/aeclf/stages.html.md"""
 
 # %% auto #0
 __all__ = ['STAGES', 'Stage', 'stage_seed', 'Ledger', 'why_to_do', 'run_stage', 'no_line', 'print_stage', 'run_stages',
-           'progress', 'study_stages']
+           'progress', 'is_ledger_lost', 'study_stages']
 
 # %% ../nbs/22_stages.ipynb #57a60004
 import hashlib,json,time
@@ -81,7 +81,8 @@ def why_to_do(ledger, # a `Ledger`
     "Why a stage has to be done, in a few words."
     entry = ledger.entries.get(stage.name)
     if entry is None: return 'not done yet'
-    wanted = stage.leaves if 'left' in entry else [f for f in stage.leaves if f not in stage.later]
+    left = entry.get('left', ())
+    wanted = [f for f in stage.leaves if f in left or f not in stage.later]
     if lost := _missing(ledger, wanted): return f'{lost[0]} is lost'
     if lost := _missing(ledger, stage.needs): return f'{lost[0]}, which it reads, is not there'
     now,then = ledger.digests(stage.needs),entry.get('read', {})
@@ -144,6 +145,14 @@ def progress(ledger, # a `Ledger`
     why = {stage.name: why_to_do(ledger, stage) for stage in stages}
     return [(name, None if reason else ledger.entries[name], reason)
             for name,reason in why.items()]
+
+# %% ../nbs/22_stages.ipynb #22a70004
+def is_ledger_lost(ledger, # a `Ledger`
+                   stages, # of `Stage`s
+                  ) -> bool:
+    "Has a stage left all its files, and no ledger says so?"
+    if (ledger.path/'stages.json').is_file(): return False
+    return any(stage.leaves and not _missing(ledger, stage.leaves) for stage in stages)
 
 # %% ../nbs/22_stages.ipynb #57a6002d
 STAGES = {}   # name of a function → the function, in the order of registration

@@ -1,18 +1,20 @@
 "A finished study from which one file is lost, whichever it is: status says so, and the next run restores it with the same content."
-import re, shutil
+import json, re, shutil
 
 import pytest
 
 from aeclf.study import Study
 from conftest import aeclf
 
-tiny = ['--classifiers', 'L,R', '--epochs', '1,1,1', '--size', '32', '--controls']
+tiny = ['--classifiers', 'L,R', '--epochs', '1,1,1', '--size', '32', '--controls', '--pretrain', 'folder:without']
 
 
 @pytest.fixture(scope='module')
 def finished(pictures):
-    "A small finished study with controls."
+    "A small finished study with controls, whose A_S was trained on pictures of its own, one of them broken."
     where = pictures.parent/'whole'
+    shutil.copytree(pictures, pictures.parent/'without')
+    (pictures.parent/'without'/'broken.png').write_text('no picture')
     result = aeclf(pictures.parent, 'run', '--data', f'folder:{pictures}', *tiny, '--out', where)
     assert result.returncode == 0, result.stderr
     return where
@@ -42,7 +44,7 @@ def test_status_names_the_stage_of_any_lost_file(finished):
 
 
 @pytest.mark.parametrize('file, stage', [
-    ('history/L.csv', 'classifier L'), ('autoencoder/S.safetensors', 'autoencoder S'), ('history/A_R.csv', 'decoder R'),
+    ('history/L.csv', 'classifier L'), ('autoencoder/damaged.txt', 'autoencoder S'), ('autoencoder/S.safetensors', 'autoencoder S'), ('history/A_R.csv', 'decoder R'),
     ('controls/N_L.safetensors', 'control N_L'), ('crosseval/predictions.npy', 'cross-evaluation'), ('provenance.json', 'cross-evaluation'),
     ('lattices.csv', 'RRC and lattices'), ('evidence/orders.csv', 'evidence'), ('information.csv', 'quality'), ('figures/border.png', 'figures'),
     ('figures/panels/panel_03.png', 'figures')])
@@ -63,3 +65,26 @@ def test_the_next_run_restores_it_and_does_nothing_else(finished, pictures, file
 def test_a_study_that_was_copied_is_finished_too(finished, tmp_path):
     copy = shutil.copytree(finished, tmp_path/'copy')
     assert 'to do' not in aeclf(tmp_path, 'status', copy).stdout
+
+
+def test_a_study_from_before_the_list_of_damaged_pictures_is_finished(finished, tmp_path):
+    copy = shutil.copytree(finished, tmp_path/'copy')
+    (copy/'autoencoder'/'damaged.txt').unlink()
+    entries = json.loads((copy/'stages.json').read_text())
+    for without in (lambda left: [f for f in left if f != 'autoencoder/damaged.txt'], None):   # then the versions that did not note what was left
+        for entry in entries.values(): entry.update(left=without(entry['left'])) if without else entry.pop('left')
+        (copy/'stages.json').write_text(json.dumps(entries))
+        assert 'to do' not in aeclf(tmp_path, 'status', copy).stdout
+
+
+@pytest.mark.parametrize('file, code, words', [
+    ('report.html', 0, ['report.html ', 'aeclf report ']), ('stages.json', 0, ['stages.json ', 'restore it', 'does every stage again']),
+    ('study.toml', 2, ['study.toml is lost', 'report.html shows the settings', 'run the study anew'])])
+def test_files_of_no_stage_are_said_with_the_remedy(finished, tmp_path, file, code, words):
+    copy = shutil.copytree(finished, tmp_path/'copy')
+    assert not any(word in aeclf(tmp_path, 'status', copy).stdout for word in words)
+    (copy/file).unlink()
+    result = aeclf(tmp_path, 'status', copy)
+    line = (result.stderr or result.stdout).splitlines()[-1]
+    assert result.returncode == code and all(word in line for word in words)
+    if file == 'study.toml': assert 'study.toml is lost' in aeclf(tmp_path, 'run', '--out', copy).stderr
