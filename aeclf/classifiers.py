@@ -7,8 +7,9 @@ Docs: https://aeclf.github.io/aeclf/classifiers.html.md"""
 # %% auto #0
 __all__ = ['IMAGENET_MEAN', 'IMAGENET_STD', 'INTERPOLATIONS', 'FAMILIES', 'SMALL', 'SCALES', 'Classifier', 'small_alexnet',
            'small_vgg', 'InceptionBlock', 'small_inception', 'small_resnet', 'cifar_alexnet', 'cifar_vgg',
-           'cifar_inception', 'cifar_resnet', 'Family', 'family', 'classifier', 'as_classifier', 'split_weights',
-           'check_classifier_names', 'named_classifiers']
+           'cifar_inception', 'cifar_resnet', 'Family', 'family', 'file_of', 'own_imports', 'code_digests',
+           'classifier', 'is_weights_file', 'as_classifier', 'split_weights', 'check_classifier_names',
+           'named_classifiers']
 
 # %% ../nbs/06_classifiers.ipynb #2f855501
 import importlib.util,re,sys
@@ -299,16 +300,106 @@ def _edges(input_size):
     _,height,width = input_size
     return height if height==width else (height, width)
 
+# %% ../nbs/06_classifiers.ipynb #c1d00002
+import ast
+from contextlib import contextmanager
+from importlib import invalidate_caches
+from importlib.machinery import PathFinder
+from .store import file_digest
+
+# %% ../nbs/06_classifiers.ipynb #c1d00003
+def file_of(name # of a classifier, without weights
+           ) -> str: # such as `nets.py`; empty for a name without a file
+    "The file in the name of a classifier such as `nets.py:make`."
+    head,dot_py,_ = name.rpartition('.py:')
+    return f'{head}.py' if dot_py else ''
+
+# %% ../nbs/06_classifiers.ipynb #c1d00006
+def _is_installed(name):
+    "Is the module `name` Python's, ours, or installed?"
+    if name in sys.stdlib_module_names or name=='aeclf': return True
+    installed = [p for p in sys.path if Path(p).name in ('site-packages', 'dist-packages')]
+    spec = PathFinder.find_spec(name, installed)
+    return spec is not None and spec.origin is not None
+
+def _asked_for(file):
+    "(level, name) of every module that the import statements of a file may ask for."
+    try: tree = ast.parse(file.read_bytes())
+    except (SyntaxError, ValueError): return   # it is reported when the file is executed
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import): yield from ((0, o.name) for o in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield from ((node.level, f'{node.module or ""}.{o.name}'.strip('.')) for o in node.names)
+
+def _files_for(folder, name):
+    "The files in `folder` that importing `name`, such as `layers.blocks`, executes."
+    files = []
+    for part in name.split('.'):
+        package,module = folder/part/'__init__.py',folder/f'{part}.py'
+        if package.is_file(): files.append(package)
+        elif module.is_file(): return [*files, module]
+        folder = folder/part
+    return files
+
+# %% ../nbs/06_classifiers.ipynb #c1d00007
+def own_imports(path # of a file such as `nets.py`
+               ) -> list: # absolute paths, sorted
+    "The files in the folder of FILE.py, and below, that it imports, directly or through one another."
+    first = Path(path).absolute()
+    found,todo = set(),[first]
+    while todo:
+        file = todo.pop()
+        for level,name in _asked_for(file):
+            if not level and _is_installed(name.partition('.')[0]): continue
+            folder = file.parents[min(level, len(file.parents))-1] if level else first.parent
+            new = {f for f in _files_for(folder, name) if f.is_relative_to(first.parent)}-found-{first}
+            found |= new
+            todo += new
+    return sorted(found)
+
+def code_digests(path # of a file such as `nets.py`
+                ) -> dict: # name, below the folder of FILE.py → SHA-256; FILE.py first
+    "What FILE.py and everything that it imports from beside it are known by."
+    first = Path(path).absolute()
+    name = lambda f: f.relative_to(first.parent).as_posix()
+    return {name(f): file_digest(f) for f in (first, *own_imports(first))}
+
+# %% ../nbs/06_classifiers.ipynb #c1d0000a
+class _Beside:
+    "Finds modules of certain names in one folder, before anybody else is asked."
+    def __init__(self, folder, names): self.folder,self.names = [str(folder)],names
+
+    def find_spec(self, name, path=None, target=None):
+        return PathFinder.find_spec(name, self.folder) if name in self.names else None
+
+@contextmanager
+def _own_modules(path):
+    "What the file at `path` imports from beside it is found there, and executed anew."
+    folder = Path(path).absolute().parent
+    names = {f.relative_to(folder).parts[0].removesuffix('.py') for f in own_imports(path)}
+    loaded = lambda: [k for k in sys.modules if k.partition('.')[0] in names]
+    others,finder = {k: sys.modules.pop(k) for k in loaded()},_Beside(folder, names)
+    keeps_none,sys.dont_write_bytecode = sys.dont_write_bytecode,True
+    sys.meta_path.insert(0, finder)
+    invalidate_caches()
+    try: yield
+    finally:
+        sys.meta_path.remove(finder)
+        sys.dont_write_bytecode = keeps_none
+        for k in loaded(): del sys.modules[k]
+        sys.modules.update(others)
+
 # %% ../nbs/06_classifiers.ipynb #e67f2bc3
 def _call_in_file(path, function, n_classes):
     "What `function(n_classes)` returns; the file at `path` is executed anew."
     spec = importlib.util.spec_from_file_location(f'_of_{Path(path).stem}', path)
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module   # dataclasses look their module up
-    spec.loader.exec_module(module)
-    functions = [k for k,v in vars(module).items() if callable(v)]
-    if function not in functions: raise unknown(f'function in {path}', function, functions)
-    return getattr(module, function)(n_classes)
+    with _own_modules(path):
+        exec(compile(Path(path).read_bytes(), str(path), 'exec'), vars(module))
+        functions = [k for k,v in vars(module).items() if callable(v)]
+        if function not in functions: raise unknown(f'function in {path}', function, functions)
+        return getattr(module, function)(n_classes)
 
 @family('FILE.py:FUNCTION')
 def _from_file(name, n_classes, size, weights):
@@ -363,6 +454,12 @@ def _loaded(model, name, weights):
     gone = tuple(f'{head}.' for head in without)
     fill(model.net, {k: v for k,v in tensors.items() if not k.startswith(gone)}, weights)
     return model
+
+# %% ../nbs/06_classifiers.ipynb #c1d0000d
+def is_weights_file(weights # as `classifier` takes them
+                   ) -> bool:
+    "Is this a file, and not the name of published weights?"
+    return Path(weights).suffix in _SUFFIXES or Path(weights).is_file()
 
 # %% ../nbs/06_classifiers.ipynb #b56991a1
 def _normalised(dls):

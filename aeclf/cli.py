@@ -91,6 +91,10 @@ def _say(message, code):
     print(f'aeclf: {" ".join(str(message).split())}', file=sys.stderr)
     return code
 
+def _note(message):
+    "Print one line beside the answer of a command."
+    _say(message, 0)
+
 # %% ../nbs/28_cli.ipynb #c1100004
 def _shown_once_for_letters(show):
     "A `warnings.showwarning` that needs one line for all letters that no font has."
@@ -243,7 +247,7 @@ def _run_seeds(study, seeds, line):
     fresh = study.run(line, stage_done)
     for other in study.repeated(seeds):
         print(f'seed {other.config.seed}', flush=True)
-        fresh += other.run(line, stage_done)
+        fresh += other.run(line, stage_done, say=lambda words: None)   # it was said of the first
     return fresh
 
 # %% ../nbs/28_cli.ipynb #4f318915
@@ -263,6 +267,7 @@ def status(study: Annotated[Path, typer.Argument(help='Folder of a study.')]):
     """
     from aeclf.study import Study
     opened = Study.open(study)
+    opened.tell_of_files(print, pictures=True)
     progress = opened.progress()
     for name,entry,why in progress:
         if entry: stage_done(name, entry['result'], entry['seconds'])
@@ -278,7 +283,9 @@ def report(study: Annotated[Path, typer.Argument(help='Folder of a finished stud
     """
     from aeclf.report import write_report
     from aeclf.study import Study
-    print(write_report(Study.open(study)))
+    opened = Study.open(study, say=_note)
+    opened.tell_of_files(_note, pictures=True)
+    print(write_report(opened))
 
 # %% ../nbs/28_cli.ipynb #036732fa
 def _said(table):
@@ -302,7 +309,7 @@ def reconstruct(
     """
     from aeclf.panels import save_reconstruction
     from aeclf.study import Study
-    finished = Study.open(study, device)
+    finished = Study.open(study, device, _note)
     image,made,said = finished.reconstruct(picture)
     paths = save_reconstruction(out or finished.path/'reconstructions'/picture.name, image, made, said)
     print(_said(said), '', *paths, sep='\n')

@@ -542,14 +542,16 @@ def cifar10(path,          # folder that holds `cifar-10-batches-py`
             device='cpu',  # where the batches go
             num_workers=None, # processes that cut and flip; default: as many as pay off
             download=False,# let torchvision fetch what is missing
-           ) -> DataLoaders: # 10 classes
+           ) -> DataLoaders: # 10 classes; `.read` are the files
     "Loaders for CIFAR-10, pictures taken whole; `BadInput` when it is not there."
     def half(train, n, tfm):
         items,ids,vocab = _cifar10(path, train, download)
         return Pictures(_limited(items, n), vocab, tfm(size, 'whole'), _limited(ids, n))
     n_train,n_test = limit or (None, None)
     halves = half(True, n_train, train_tfm),half(False, n_test, valid_tfm)
-    return dataloaders(*halves, bs, device, workers_for(len(halves[0]), num_workers))
+    dls = dataloaders(*halves, bs, device, workers_for(len(halves[0]), num_workers))
+    dls.read = sorted(Path(path, CIFAR10.base_folder).iterdir())
+    return dls
 
 # %% ../nbs/04_data.ipynb #7aa89cd3
 def synsets() -> list: # of 1,000 names such as `n01440764`, sorted

@@ -14,7 +14,7 @@ from pathlib import Path
 import jinja2,numpy as np
 from markupsafe import Markup,escape
 from plotly.offline import get_plotlyjs
-from .config import command_of
+from .config import command_of,config_text
 from .panels import LAB_CHANNELS,image_sheets
 from .reading import answer_sentences,barcode,draws_sentence,lattice_steps
 from .reconstruction import lab_limits,shuffled
@@ -264,7 +264,7 @@ def _answer(study):
 def _asked_parts(study):
     "What was asked, and how to ask it again."
     c,n = study.config,len(study.crosseval.labels)
-    toml = (study.path/'study.toml').read_text(encoding='utf-8')
+    toml = config_text(c, paths=False)   # the report is handed on, the paths are the reader's own
     return dict(title=f'aeclf: {c.data}', names=list(c.classifiers), config=c, n=n, watched=min(c.watch, n),
                 controls=study.control_names, asked=what_was_asked(study), command=command_of(c),
                 provenance=provenance(study), toml=toml)

@@ -196,7 +196,9 @@ def record_provenance(ws): # `Workspace`
 def provenance(ws # `Workspace`
               ) -> dict: # of texts
     "Configuration, circumstances and the seconds of each stage."
-    settings = {k: str(v) for k,v in asdict(ws.config).items()}
+    settings = {k: str(v) for k,v in asdict(ws.config).items() if k!='files'}
+    known = {n: entry['digest'] for n,entry in ws.config.files.items() if 'digest' in entry}
+    if known: settings['files'] = ', '.join(f'{n} {d}' for n,d in known.items())
     recorded = json.loads((ws.path/'provenance.json').read_text())
     seconds = ', '.join(f'{name} {entry["seconds"]:.0f}' for name,entry in Ledger(ws.path).entries.items())
     return settings | recorded | {'seconds': seconds}

@@ -6,7 +6,8 @@ Docs: https://aeclf.github.io/aeclf/stages.html.md"""
 
 # %% auto #0
 __all__ = ['STAGES', 'Stage', 'stage_seed', 'Ledger', 'why_to_do', 'run_stage', 'no_line', 'print_stage', 'run_stages',
-           'progress', 'is_ledger_lost', 'study_stages']
+           'progress', 'is_ledger_lost', 'Seen', 'look_at', 'is_same', 'listing_of', 'differences', 'seen_again',
+           'write_listing', 'read_listing', 'study_stages']
 
 # %% ../nbs/22_stages.ipynb #57a60004
 import hashlib,json,time
@@ -153,6 +154,84 @@ def is_ledger_lost(ledger, # a `Ledger`
     "Has a stage left all its files, and no ledger says so?"
     if (ledger.path/'stages.json').is_file(): return False
     return any(stage.leaves and not _missing(ledger, stage.leaves) for stage in stages)
+
+# %% ../nbs/22_stages.ipynb #c1d20002
+import csv
+from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
+
+# %% ../nbs/22_stages.ipynb #c1d20003
+class Seen(NamedTuple):
+    "What a file is known by."
+    size: int    # bytes
+    changed: int # nanoseconds since 1970
+    digest: str  # SHA-256; empty where none was taken
+
+def look_at(path, # of a file
+            digested=True, # False: without a digest
+           ) -> Seen:
+    "What the file at `path` is known by, now."
+    size,changed = _state(Path(path))
+    return Seen(size, changed, file_digest(path) if digested else '')
+
+def is_same(path, # where a file should be
+            seen, # a `Seen`
+           ) -> bool:
+    "Is this the file that was seen? It is read only where its time alone has changed."
+    state = _state(Path(path))
+    if state is None or state[0]!=seen.size: return False
+    return state[1]==seen.changed or bool(seen.digest) and file_digest(path)==seen.digest
+
+# %% ../nbs/22_stages.ipynb #c1d20006
+_MOST_BYTES = 10**10
+
+def _in_parallel(ask, *args):
+    "What `ask` answers to each, in order; files are read in threads."
+    with ThreadPoolExecutor() as pool: return list(pool.map(ask, *args))
+
+def listing_of(files,     # name → path
+               used=None, # names of those that are read; default: all
+              ) -> dict:  # name → `Seen`, or None for one that is only there
+    "What files are known by, now."
+    read = {n: p for n,p in files.items() if used is None or n in used}
+    digested = sum(_state(p)[0] for p in read.values())<=_MOST_BYTES
+    found = dict(zip(read, _in_parallel(lambda p: look_at(p, digested), read.values())))
+    return {n: found.get(n) for n in files}
+
+def differences(listing, # as `listing_of` returns it
+                files,   # name → path, of the files that are there now
+               ) -> dict: # name → `'removed'`, `'added'` or `'edited'`
+    "What has changed since files were listed."
+    known = {n: seen for n,seen in listing.items() if seen and n in files}
+    doubtful = [n for n,seen in known.items() if _state(files[n])!=seen[:2]]
+    same = _in_parallel(lambda n: is_same(files[n], known[n]), doubtful)
+    return ({n: 'removed' for n in listing if n not in files} | {n: 'added' for n in files if n not in listing}
+            | {n: 'edited' for n,is_it in zip(doubtful, same) if not is_it})
+
+# %% ../nbs/22_stages.ipynb #c1d2000a
+def seen_again(listing, # as `listing_of` returns it
+               files,   # name → path, of the same files now
+              ) -> dict:
+    "The listing with the times that the files have now."
+    return {n: seen and seen._replace(changed=_state(files[n])[1]) for n,seen in listing.items()}
+
+def write_listing(listing, # as `listing_of` returns it
+                  path,    # CSV
+                 ):
+    "Write a listing, a file a line."
+    rows = [['file', *Seen._fields], *([n, *(seen or ())] for n,seen in listing.items())]
+    with atomic(path) as p, p.open('w', encoding='utf-8', errors='surrogateescape', newline='') as f:
+        csv.writer(f, lineterminator='\n').writerows(rows)
+
+def read_listing(path # CSV
+                ) -> dict: # as `listing_of` returns it
+    "A listing that was written; `BadInput` for a damaged one."
+    try:
+        with Path(path).open(encoding='utf-8', errors='surrogateescape', newline='') as f: _,*rows = csv.reader(f)
+        return {n: Seen(int(seen[0]), int(seen[1]), seen[2]) if seen else None for n,*seen in rows}
+    except (ValueError, IndexError, csv.Error):
+        remedy = 'delete it, and the next run takes the files as they are'
+        raise BadInput(f'{path}: a damaged list of files; {remedy}') from None
 
 # %% ../nbs/22_stages.ipynb #57a6002d
 STAGES = {}   # name of a function → the function, in the order of registration

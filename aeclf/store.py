@@ -184,6 +184,13 @@ def digest(thing, # a module (parameters and buffers), a `Path`, bytes, or whate
     return h.hexdigest()
 
 # %% ../nbs/01_store.ipynb #d99690d3
+_LARGE = 2**26 # bytes, from which a file is read piece by piece
+
+def _sha256(path, size):
+    "SHA-256 of a file of so many bytes."
+    if size<_LARGE: return digest(path)
+    with path.open('rb') as f: return hashlib.file_digest(f, 'sha256').hexdigest()
+
 _FILE_DIGESTS = {} # path → what the file system said of the file, and its digest
 
 def file_digest(path, # of a file
@@ -193,5 +200,5 @@ def file_digest(path, # of a file
     stat = path.stat()
     state = (stat.st_size, stat.st_mtime_ns, stat.st_ino)
     if path not in _FILE_DIGESTS or _FILE_DIGESTS[path][0]!=state:
-        _FILE_DIGESTS[path] = (state, digest(path))
+        _FILE_DIGESTS[path] = (state, _sha256(path, stat.st_size))
     return _FILE_DIGESTS[path][1]

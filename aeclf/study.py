@@ -39,6 +39,13 @@ class Study(Workspace):
         c = self.config
         return f'Study({str(self.path)!r}, {c.data}, {", ".join(c.classifiers)}, {c.size} pixels)'
 
+    @classmethod
+    def open(cls, path, device='auto', say=print, **handed): # `say`: called with each line on code that it executes
+        "The study in the folder `path`, with the configuration that it was run with."
+        study = super().open(path, device, **handed)
+        study.tell_of_files(say)
+        return study
+
 @patch(as_prop=True)
 def ledger(self:Study):
     "What was done; every stage draws its numbers from the study's seed and its own name."
@@ -51,22 +58,100 @@ def stages(self:Study):
     "The stages in their order."
     return [stage for make in STAGES.values() for stage in make(self)]
 
+# %% ../nbs/26_study.ipynb #c1d60004
+from .config import named_files
+from .stages import seen_again,write_listing
+from .store import atomic
+from .workspace import code_of,copy_of,file_entry,is_entered,kept_in,list_collection,listing_file
+
+# %% ../nbs/26_study.ipynb #c1d60002
+@patch
+def _new_entries(self:Study):
+    "What the files are known by of which the study has no entry, and which are there."
+    there = lambda n: Path(n).exists() or self.config.pretrain==f'shards:{n}'
+    named = {n: kind for n,kind in named_files(self.config).items() if n not in self.config.files}
+    return {n: file_entry(n, kind) for n,kind in named.items() if there(n)}
+
+@patch
+def _keep_code(self:Study):
+    "Copy the code that the study executes, with what it imports from beside it, unless it is kept."
+    code = [n for n,kind in named_files(self.config).items() if kind=='code' and n in self.config.files]
+    for written in code:
+        entry = self.config.files[written]
+        copy,found = copy_of(self.path, written, entry),self.found(written)
+        if found is None or is_entered(copy, written, entry, 'code'): continue
+        for name in code_of(written, entry):
+            with atomic(copy.parent/name) as p: p.write_bytes((Path(found).parent/name).read_bytes())
+
+@patch
+def _list_pictures(self:Study, which):
+    "List the pictures as they are, unless there is a list; the name of their folder, if that was done."
+    file,spec = listing_file(self.path, which),getattr(self.config, which)
+    written = spec.partition(':')[2]
+    entry,trained = self.config.files.get(written),self.ledger.entries or kept_in(self.path)!=self.path
+    if entry is None or 'digest' in entry: return None
+    if file.is_file() and (trained or not self.pictures_words(which)): return None
+    loaders = getattr(self, '_images', None) if which=='data' else None
+    write_listing(list_collection(spec, self.place(written), loaders), file)
+    return written
+
+# %% ../nbs/26_study.ipynb #c1d60003
+_TAKEN = 'taken as they are now, this study had no record of them'
+
+@patch
+def _take_files(self:Study, new):
+    "Enter the files from outside that are not entered yet, and keep what is kept of them."
+    entries = self._new_entries()
+    if new or entries:
+        self.config = replace(self.config, files=self.config.files | entries)
+        write_config(self.config, self.path/'study.toml')
+    self._keep_code()
+    listed = [self._list_pictures(which) for which in ('data', 'pretrain')]
+    taken = dict.fromkeys([*entries, *filter(None, listed)])
+    if taken and not new: self._taken = f'{", ".join(taken)}: {_TAKEN}'
+
+@patch
+def _note_times(self:Study, which):
+    "Enter the times of pictures that were touched and are the same, where the folder can be written."
+    listing,files = self.pictures_now(which) or ({}, {})
+    again = seen_again(listing, files)
+    if again==listing: return
+    try: write_listing(again, listing_file(self.path, which))
+    except OSError: return
+
+@patch
+def tell_of_files(self:Study,
+    say=print,      # called with each line
+    pictures=False, # look at the pictures too
+) -> bool: # have pictures changed?
+    "Say which code is executed, and what has changed since the study began; nothing twice."
+    changed = [self.pictures_words(which) for which in ('data', 'pretrain') if pictures]
+    for which,words in zip(('data', 'pretrain'), changed):
+        if not words: self._note_times(which)
+    told = self.__dict__.setdefault('_told', set())
+    for words in (getattr(self, '_taken', None), *self.file_words(), *changed):
+        if words and words not in told: say(words)
+        told.add(words)
+    return any(changed)
+
 # %% ../nbs/26_study.ipynb #57d00004
 @patch
 def prepare(self:Study):
-    "Check a new study and make its folder; `run` does this first."
-    if (self.path/'study.toml').is_file(): return
-    self.check()
-    write_config(self.config, self.path/'study.toml')
-    self.keep_notes()
+    "Check a new study and make its folder, and take what it names outside; `run` does this first."
+    new = not (self.path/'study.toml').is_file()
+    if new: self.check()
+    self._take_files(new)
+    if new: self.keep_notes()
 
 @patch
 def run(self:Study,
     line=no_line,     # context manager: a stage's name → a function that takes the fraction done
     done=print_stage, # called after each stage: name, result, seconds (None if it was there)
+    say=print,        # called with each line on the files from outside, before anything is done
 ) -> list: # the names of the stages that were run; empty when the study was finished
     "Do every stage that is not done."
     self.prepare()
+    if self.tell_of_files(say, pictures=True): self.forget_images()
     return run_stages(self.ledger, self.stages, line, done)
 
 @patch
