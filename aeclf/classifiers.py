@@ -252,7 +252,7 @@ def _recipe(name, weights):
     return min(known, key=lambda w: w.transforms().crop_size[0])
 
 def _special(name, size, edge):
-    "What a few of torchvision's networks have to be told beside the number of classes."
+    "What a few of torchvision's networks need beside the number of classes."
     if name=='inception_v3': return dict(aux_logits=size>=299, init_weights=False)
     if name=='googlenet': return dict(aux_logits=False, init_weights=False)
     if name.startswith('vit_'): return dict(image_size=edge)
