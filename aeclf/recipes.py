@@ -34,7 +34,7 @@ def optimizer(ws): # `Workspace`
 def fit(ws,    # `Workspace`
         learn, # fastai Learner
         kind,  # whose epochs and rate: `'classifiers'`, `'autoencoder'` or `'decoders'`
-        tell,  # told the fraction done
+        tell,  # called with the fraction done
         curve='', # name of the history; what callbacks write lies under it, below `callbacks/`
        ):      # history, a row per epoch from 0
     "Train with the study's rate, epochs and callbacks; in bfloat16 where the device is made for it."
@@ -69,7 +69,7 @@ def _training_stage(name, needs, curve, weights, work, later=()):
 # %% ../nbs/24_recipes.ipynb #96f51c4f
 def train_classifier(ws,   # `Workspace`
                      name, # of a classifier
-                     tell, # told the fraction done
+                     tell, # called with the fraction done
                     ) -> str: # a few words
     "Train the classifier `name`, or measure it as it came."
     model,(full,origin) = ws.initial(name),split_weights(ws.config.classifiers[name])
@@ -99,7 +99,7 @@ def _keep_lines_once(file):
     with atomic(file) as p: p.write_text(''.join(f'{o}\n' for o in sorted(set(lines))), encoding='utf-8')
 
 def train_autoencoder(ws,   # `Workspace`
-                      tell, # told the fraction done
+                      tell, # called with the fraction done
                      ) -> str: # a few words
     "Train A_S on pixels, or measure it as it came."
     model,damaged = ws.initial_autoencoder(),ws.path/DAMAGED
@@ -124,7 +124,7 @@ def autoencoder_stages(ws):
 def fine_tune(ws,        # `Workspace`
               composite, # a `Composite`
               dls,       # loaders with the labels of the classifier's question
-              tell,      # told the fraction done
+              tell,      # called with the fraction done
               parts=('decoder',), # that are trained: any of encoder, decoder, classifier
               pixels=False, # the objective is pixels in place of cross-entropy
               cbs=(),    # further callbacks
@@ -173,7 +173,7 @@ def with_random_decoder(ws, # `Workspace`
 # %% ../nbs/24_recipes.ipynb #4eca0015
 def train_decoder(ws,   # `Workspace`
                   name, # of a classifier
-                  tell, # told the fraction done
+                  tell, # called with the fraction done
                  ) -> str: # a few words
     "Fine-tune the decoder of the classifier `name`: A_i."
     classifiers,auto = {n: ws.classifier(n) for n in ws.config.classifiers},ws.autoencoder()
@@ -194,7 +194,7 @@ def decoder_stages(ws):
 # %% ../nbs/24_recipes.ipynb #7cee1f4f
 def train_control(ws,   # `Workspace`
                   name, # `M` or `N_…`
-                  tell, # told the fraction done
+                  tell, # called with the fraction done
                  ) -> str: # a few words
     "`M`, or `N_i` for a classifier i with random weights."
     if name=='M':
@@ -222,7 +222,7 @@ TABLE1_PARTS = {'encoder': ('encoder',),
 def train_row(ws,   # `Workspace`
               name, # of a classifier
               row,  # one of `TABLE1_PARTS`
-              tell, # told the fraction done
+              tell, # called with the fraction done
              ) -> str: # a few words
     "One row of Table 1 for the classifier `name`: a whole autoencoder."
     auto = ws.autoencoder()
