@@ -559,19 +559,20 @@ def synsets() -> list: # of 1,000 names such as `n01440764`, sorted
     return (files('aeclf')/'imagenet_synsets.txt').read_text(encoding='utf-8').split()
 
 # %% ../nbs/04_data.ipynb #84678c00
+_NUMBERED = 'published weights number the classes by the synsets'
+
 def _check_synsets(folder, held):
-    "`BadInput` unless the subfolders `held` of `folder` are the thousand synsets and nothing else."
+    "`BadInput` unless the subfolders `held` of `folder` are synsets of ImageNet."
     wanted = synsets()
     missing,odd = sorted(set(wanted)-set(held)),sorted(set(held)-set(wanted))
+    if not odd: return
     if len(missing)==1000:
         remedy = 'for classes of your own use folder:PATH'
         raise BadInput(f'{folder}: not ImageNet, {odd[0]} is no synset of it; {remedy}')
-    faults = [f'; {missing[0]} is missing'] if missing else []
-    if odd: faults.append(f'; {odd[0]} is none of them')
-    if not faults: return
-    fault = f'{len(held)} folders, ImageNet has these 1000 synsets' + ''.join(faults)
-    raise BadInput(f'{folder}: {fault}, and published weights number the classes by their order; '
-                   'complete it, or use folder:PATH for a part of it')
+    also = f'; {missing[0]} is missing' if missing else ''
+    fault = f'{len(held)} folders, ImageNet has these 1000 synsets{also}; {odd[0]} is none of them'
+    raise BadInput(f'{folder}: {fault}, and {_NUMBERED}; rename it or move it out, '
+                   'or use folder:PATH for classes of your own')
 
 # %% ../nbs/04_data.ipynb #7763f1e6
 def _files_in(folder):
@@ -588,30 +589,107 @@ def _no_synset_folders(folder):
     return BadInput(f'{folder}: no synset folders{how} {folder.name}/{synsets()[0]}/')
 
 def _synset_items(folder):
-    "(path, label) pairs of ImageNet's train/ or val/; `BadInput` says what is not as it should be."
-    if not folder.is_dir():
-        form = 'ImageNet has train/ and val/, each with a folder for every synset'
-        raise BadInput(f'{folder}: no such folder; {form}')
+    "(path, label) pairs below the synset folders in `folder`; `BadInput` says what is not as it should be."
     held = sorted(p.name for p in folder.iterdir() if p.is_dir() and not is_hidden(p.name))
     if not held: raise _no_synset_folders(folder)
     _check_synsets(folder, held)
-    items = [(f, k) for k,name in enumerate(held) for f in _files_in(folder/name)]
-    if bare := sorted(set(range(1000))-{k for _,k in items}):
-        raise BadInput(f'{folder/held[bare[0]]}: no images in it; complete it')
+    number = {name: k for k,name in enumerate(synsets())}
+    items = [(f, number[name]) for name in held for f in _files_in(folder/name)]
+    if not items: raise BadInput(f'{folder}: no images in its synset folders; fill them')
     return items
 
+# %% ../nbs/04_data.ipynb #04000002
+_IMAGENET_FORM = 'ImageNet has train/ and val/, each with a folder for every synset'
+
+def _imagenet_parts(path):
+    "The folders to train on and to measure on; None for one that is not there."
+    below = _subfolders(path)
+    train,valid = ((*_named(below, names), None)[0] for names in (_TRAIN, _VALID))
+    if train or valid: return train,valid
+    if set(below) & set(synsets()): return None,path
+    raise BadInput(f'{path/"train"}: no such folder; {_IMAGENET_FORM}')
+
+# %% ../nbs/04_data.ipynb #04000006
+def _path_below(file, root):
+    "The path of a file below `root`, the same text on every system."
+    return unicodedata.normalize('NFC', file.relative_to(root).as_posix())
+
+def _path_hash(file, root): return hashlib.sha256(os.fsencode(_path_below(file, root))).hexdigest()
+
+def _split_by_path(items, root):
+    "Items to train on and to measure on, a fifth of them and one at least, by the hash of their paths."
+    if len(items)<2: raise BadInput(f'{root}: only one image; give two at least, one of them to measure on')
+    in_order = sorted(items, key=lambda item: _path_hash(item[0], root))
+    measured = {f for f,_ in in_order[:max(1, len(items)//5)]}
+    return [o for o in items if o[0] not in measured],[o for o in items if o[0] in measured]
+
+# %% ../nbs/04_data.ipynb #0400000d
+def _beginning(file):
+    "What tells a picture from others of its length."
+    with open(file, 'rb') as f: return f.read(1<<16)
+
+def _without_copies(train, valid):
+    "The items of `train` whose files are no copies of files of `valid`."
+    of_length = {}
+    for f,_ in valid: of_length.setdefault(f.stat().st_size, []).append(f)
+    is_copy = lambda f: any(_beginning(f)==_beginning(o) for o in of_length.get(f.stat().st_size, ()))
+    return [item for item in train if not is_copy(item[0])]
+
+def _held_out(items, root):
+    "Items to train on, a fifth to measure on, and how many copies of those were left out."
+    train,valid = _split_by_path(items, root)
+    kept = _without_copies(train, valid)
+    if not kept: raise BadInput(f'{root}: all images are copies of one; give different ones')
+    return kept,valid,len(train)-len(kept)
+
 # %% ../nbs/04_data.ipynb #c1a1d04c
+def _counted(items):
+    "How many pictures and classes of ImageNet there are, in words."
+    n = len({k for _,k in items})
+    return f'{len(items):,} pictures of {n:,}'+(' classes' if n==1000 else ' of the 1,000 classes')
+
+def _split_notes(folder, missing, learnt, measured, copies):
+    "How the pictures of `folder` were split, as something was `missing`."
+    fifth = f'a fifth of {folder.resolve().name}/ is measured, by the hash of the paths'
+    left_out = [f'{copies:,} copies of measured pictures are left out of the training'] if copies else []
+    return [f'no {missing}: {fifth}, {measured}; to train on {learnt}', *left_out]
+
+def _loose_notes(folders):
+    "What lies outside of the synset folders."
+    counts = {d.name: len(_files_in(d)) for d in folders if d}
+    return [f'left out: {n:,} pictures that lie loose in {name}/' for name,n in counts.items() if n]
+
+def _imagenet_notes(train, valid, parts, copies):
+    "What a reader of the study should know of ImageNet as it is here."
+    learnt,measured = _counted(train),_counted(valid)
+    told = [f'to train on {learnt}; to measure on {measured}']
+    if not parts[0]: told = _split_notes(parts[1], 'train/', learnt, measured, copies)
+    elif not parts[1]: told = _split_notes(parts[0], 'val/', learnt, measured, copies)
+    return told+_loose_notes(parts)
+
+# %% ../nbs/04_data.ipynb #04000009
+def _what_lacks(train, parts):
+    "Why no classifier can learn ImageNet from these, in words; empty where it can."
+    if not parts[0]: return 'there is no train/'
+    n = len({k for _,k in train})
+    return '' if n==1000 else f'{parts[0].name}/ has {n:,} of the 1,000 classes'
+
 @source('imagenet:PATH')
-def imagenet(path,           # folder with train/ and val/
+def imagenet(path,           # folder with train/ and val/, or with one of them, or with synset folders
              size=224,       # edge of an image, pixels
              bs=64,          # images in a training batch
+             framing='crop', # how images are cut from pictures, one of `FRAMINGS`
              limit=None,     # (training images, validation images) at most, evenly from all classes
              device='cpu',   # where the batches go
              num_workers=None, # processes that read images; default: as many as pay off
-            ) -> DataLoaders: # 1,000 classes, the synsets in order
-    "Loaders for ImageNet: random resized crop and flip to train on; of 256 the centre 224 to validate on."
+            ) -> DataLoaders: # 1,000 classes, the synsets in order; with `.notes` and `.lacks`
+    "Loaders for ImageNet or a part of it: random resized crop and flip to train on; of 256 the centre 224 to measure on."
     path = Path(path)
     if not path.is_dir():
         raise BadInput(f'{path}: no such folder; give the one that holds train/ and val/')
-    train,valid = _synset_items(path/'train'),_synset_items(path/'val')
-    return _picture_loaders(train, valid, synsets(), path, size, bs, 'crop', limit, device, num_workers)
+    parts,copies = _imagenet_parts(path),0
+    if all(parts): train,valid = map(_synset_items, parts)
+    else: train,valid,copies = _held_out(_synset_items(parts[0] or parts[1]), path)
+    dls = _picture_loaders(train, valid, synsets(), path, size, bs, framing, limit, device, num_workers)
+    dls.notes,dls.lacks = _imagenet_notes(train, valid, parts, copies),_what_lacks(train, parts)
+    return dls
