@@ -185,34 +185,54 @@ def check_readable(bad, # paths to reasons, as `unreadable` returns them
 # %% ../nbs/02_pictures.ipynb #fa944c38
 _TO_UNIT = [v2.ToImage(), v2.ToDtype(torch.float32, scale=True)]
 
-FRAMINGS = ('crop', 'whole')
+FRAMINGS = ('crop', 'whole', 'centre')
+
+def _centre(size, framing):
+    "The centre of a picture, whose shorter side becomes `size`, or a seventh more."
+    side = size if framing=='whole' else round(size*8/7)
+    return [v2.Resize(side, antialias=True), v2.CenterCrop(size)]
+
+def _composed(steps, fixed_views):
+    "A transform to tensors in [0, 1] that says how many images it makes of a picture."
+    tfm = v2.Compose([*steps, *_TO_UNIT])
+    tfm.fixed_views = fixed_views
+    return tfm
 
 def train_tfm(size,           # edge of the image, pixels
-              framing='crop', # `'crop'`: random resized crop; `'whole'`: shifted by up to size/8
-             ):               # PIL image to 3×size×size in [0, 1]
+              framing='crop', # `'crop'`: random resized crop; `'whole'`: shifted by up to size/8; `'centre'`: as `valid_tfm`
+             ):               # PIL image to 3×size×size in [0, 1]; with `.fixed_views`, 2 or None
     "How a training image is cut from a picture; flipped half of the time."
-    shift = v2.RandomCrop(size, padding=size//8, padding_mode='reflect')
-    shifted = [v2.Resize(size, antialias=True), v2.CenterCrop(size), shift]
-    cut = shifted if framing=='whole' else [v2.RandomResizedCrop(size, antialias=True)]
-    return v2.Compose([*cut, v2.RandomHorizontalFlip(), *_TO_UNIT])
+    cut = [v2.RandomResizedCrop(size, antialias=True)] if framing=='crop' else _centre(size, framing)
+    if framing=='whole': cut.append(v2.RandomCrop(size, padding=size//8, padding_mode='reflect'))
+    return _composed([*cut, v2.RandomHorizontalFlip()], 2 if framing=='centre' else None)
 
 def valid_tfm(size,           # edge of the image, pixels
-              framing='crop', # `'crop'`: shorter side to 8/7 of `size`, then the centre; `'whole'`: to `size`
-             ):               # PIL image to 3×size×size in [0, 1]
+              framing='crop', # `'crop'`, `'centre'`: shorter side to 8/7 of `size`, then the centre; `'whole'`: to `size`
+             ):               # PIL image to 3×size×size in [0, 1]; with `.fixed_views`, 1
     "How a validation image is cut from a picture."
-    side = size if framing=='whole' else round(size*8/7)
-    return v2.Compose([v2.Resize(side, antialias=True), v2.CenterCrop(size), *_TO_UNIT])
+    return _composed(_centre(size, framing), 1)
 
 # %% ../nbs/02_pictures.ipynb #dc9c383a
 class Pictures(Dataset):
     "Pictures read when they are needed; items are (image 3×size×size in [0, 1], label)."
     def __init__(self,
         items, # (path or H×W×3 uint8 array, label) pairs
-        vocab, # names of the classes
+        vocab, # names of the classes; None where labels mean nothing
         tfm,   # PIL image to tensor
         ids,   # a name for each item
     ):
-        self.items,self.vocab,self.tfm,self.ids = items,list(vocab),tfm,np.array(ids)
+        self.items,self.tfm,self.ids = items,tfm,np.array(ids)
+        self.vocab = None if vocab is None else list(vocab)
+
+    @property
+    def unlabelled(self):
+        "Do the labels mean nothing?"
+        return self.vocab is None
+
+    @property
+    def fixed_views(self):
+        "1 where the image of a picture never changes, 2 where it is that or its mirror image, else None."
+        return getattr(self.tfm, 'fixed_views', None)
 
     def __len__(self): return len(self.items)
 

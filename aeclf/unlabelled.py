@@ -48,7 +48,7 @@ class Unlabelled(Pictures):
         tfm,     # PIL image to tensor
         damaged, # a `Damaged`
     ):
-        super().__init__([(f, 0) for f in files], ['picture'], tfm, list(map(str, files)))
+        super().__init__([(f, 0) for f in files], None, tfm, list(map(str, files)))
         self.damaged = damaged
 
     def __getitem__(self, i):

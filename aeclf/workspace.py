@@ -602,6 +602,16 @@ def _check_question_names(self:Workspace):
             should = f'begin the name with its question, such as {questions[0]}-{name}={full}'
             raise BadInput(f'classifier name {name!r}: these images hold several answers; {should}')
 
+# %% ../nbs/23_workspace.ipynb #23000202
+@patch
+def _check_learnable(self:Workspace):
+    "`BadInput` for a classifier that would have to learn from images that are not for learning."
+    lacks = getattr(self.images, 'lacks', '')
+    for name,full in self.config.classifiers.items():
+        if lacks and not self.comes_trained(name):
+            give = f'give weights, such as {name}={full}:FILE, or leave it out'
+            raise BadInput(f'{self.config.data}: classifier {name!r} has to be trained, but {lacks}; {give}')
+
 # %% ../nbs/23_workspace.ipynb #23c00007
 @patch
 def add_note(self:Workspace, note): # a sentence
@@ -688,6 +698,7 @@ def check(self:Workspace):
     self._check_question_names()
     for thing in self.networks.values(): as_classifier(thing, self.images.vocab)
     self._check_image_size()
+    self._check_learnable()
     with seeded(c.seed):
         for name in c.classifiers: self._check_reading(name)
         for name in filter(self.comes_trained, c.classifiers): self._note_order(name)

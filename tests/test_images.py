@@ -1,0 +1,160 @@
+"Pictures as they are at hand: parts of ImageNet, folders without classes, the centre of a picture, and memory that does not grow with their number."
+import shutil
+from pathlib import Path
+
+import numpy as np, pytest, torch
+from PIL import Image
+
+from aeclf.config import Config
+from aeclf.data import dataloaders, images_digest, imagenet, load, synsets
+from aeclf.pictures import Pictures, train_tfm, valid_tfm
+from aeclf.store import BadInput
+from aeclf.unlabelled import unlabelled
+from aeclf.workspace import Workspace
+from conftest import aeclf, one_line
+
+SOME = synsets()[3], synsets()[500], synsets()[999]
+
+
+def drawn(folder, n, seed=0, size=(40, 48)):
+    "A folder of `n` pictures, each another one."
+    rng = np.random.default_rng([seed, *folder.name.encode()])
+    folder.mkdir(parents=True, exist_ok=True)
+    for k in range(n): Image.fromarray(rng.integers(0, 256, (*size, 3), dtype=np.uint8)).save(folder/f'{k:02}.png')
+    return folder
+
+
+def read(path, **kw): return imagenet(path, size=32, bs=4, num_workers=0, **kw)
+
+
+def names(ds): return [Path(o).as_posix() for o in ds.ids]
+
+
+@pytest.mark.parametrize('parts, lacks', [
+    (('train', 'val'), 'train/ has 3 of the 1,000 classes'), (('Training', 'TEST'), 'Training/ has 3 of the 1,000 classes'),
+    (('val',), 'there is no train/'), (('train',), 'train/ has 3 of the 1,000 classes'), (('',), 'there is no train/')])
+def test_a_part_of_imagenet(tmp_path, parts, lacks):
+    for part in parts:
+        for s in SOME: drawn(tmp_path/part/s, 5, seed=len(part))
+    dls = read(tmp_path)
+    assert dls.vocab == synsets() and dls.lacks == lacks
+    assert (len(dls.train_ds), len(dls.valid_ds)) == ((15, 15) if len(parts) == 2 else (12, 3))
+    assert not {f for f, _ in dls.train_ds.items} & {f for f, _ in dls.valid_ds.items}
+    for ds in (dls.train_ds, dls.valid_ds): assert [synsets()[k] for _, k in ds.items] == [f.parent.name for f, _ in ds.items]
+    assert ('a fifth' in dls.notes[0]) == (len(parts) == 1) and 'of the 1,000 classes' in dls.notes[0]
+
+
+def test_the_parts_of_imagenet_may_have_different_classes(tmp_path):
+    for s in SOME[:2]: drawn(tmp_path/'train'/s, 3)
+    for s in SOME[1:]: drawn(tmp_path/'val'/s, 2, seed=1)
+    drawn(tmp_path/'val', 2)
+    dls = read(tmp_path)
+    assert [set(k for _, k in ds.items) for ds in (dls.train_ds, dls.valid_ds)] == [{3, 500}, {500, 999}]
+    assert dls.notes == ['to train on 6 pictures of 2 of the 1,000 classes; to measure on 4 pictures of 2 of the 1,000 classes',
+                         'left out: 2 pictures that lie loose in val/']
+
+
+@pytest.mark.parametrize('spoil, words', [
+    (lambda p: shutil.move(p/'val'/SOME[0], p/'val'/'tench'), 'tench is none of them'),
+    (lambda p: (p/'val'/SOME[0]/'00.png').write_bytes(b''), '00.png: a file of zero bytes'),
+    (lambda p: [shutil.move(p/'val'/s, p/'val'/f'class{k}') for k, s in enumerate(SOME)], 'not ImageNet, class0 is no synset'),
+    (lambda p: [shutil.rmtree(p/'val'/s) for s in SOME] + [drawn(p/'val', 2)], 'the images lie loose in it'),
+    (lambda p: [f.unlink() for f in (p/'val').glob('*/*')], 'no images in its synset folders'),
+    (lambda p: shutil.move(p/'val', p/'photographs'), 'ImageNet has train/ and val/'),
+    (lambda p: [f.unlink() for f in sorted((p/'val').glob('*/*'))[1:]], 'only one image')])
+def test_what_is_no_imagenet(tmp_path, spoil, words):
+    for s in SOME: drawn(tmp_path/'val'/s, 2)
+    spoil(tmp_path)
+    with pytest.raises(BadInput, match=words): read(tmp_path)
+
+
+def test_what_has_to_be_trained_needs_a_whole_train(tmp_path):
+    for s in SOME: drawn(tmp_path/'data'/'val'/s, 4)
+    one_line(aeclf(tmp_path, 'run', '--data', 'imagenet:data', '--classifiers', 'L', '--size', '32', '--out', 'study'),
+             "classifier 'L' has to be trained", 'there is no train/', 'give weights')
+    assert not (tmp_path/'study').exists()
+
+
+@pytest.mark.parametrize('source', ['imagenet', 'images'])
+def test_the_split_is_by_name_alone(tmp_path, source):
+    for s in SOME: drawn(tmp_path/'a'/s, 20)
+    shutil.copytree(tmp_path/'a', tmp_path/'b')
+    first, again, moved = (names(load(f'{source}:{tmp_path/p}', 32, 4, seed=seed).valid_ds) for p, seed in (('a', 0), ('a', 7), ('b', 0)))
+    assert first == again == moved and len(first) == 12
+    drawn(tmp_path/'b'/'n01440764', 5)
+    more = names(load(f'{source}:{tmp_path/"b"}', 32, 4).valid_ds)
+    assert len(more) == 13 and len(set(first) - set(more)) <= 2
+
+
+@pytest.mark.parametrize('copies', [['copy.png'], ['deep/a.png', 'deep/b.png']])
+def test_copies_of_what_is_measured_do_not_train(tmp_path, copies):
+    drawn(tmp_path/'all', 20)
+    plain = load(f'images:{tmp_path/"all"}', 32, 4)
+    for f in (tmp_path/'all').glob('*.png'):
+        for name in copies:
+            (tmp_path/f.stem/name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(f, tmp_path/f.stem/name)
+    dls = load(f'images:{tmp_path}', 32, 4)
+    bytes_of = lambda ds: {f.read_bytes() for f, _ in ds.items}
+    assert not bytes_of(dls.train_ds) & bytes_of(dls.valid_ds) and len(plain.valid_ds) == 4
+    assert any('copies of measured pictures left out of the training' in o for o in dls.notes)
+
+
+@pytest.mark.parametrize('folders, sizes, words', [
+    (['a/b/c', 'd'], (8, 2), 'a fifth'), (['train', 'valid'], (5, 5), 'to train on 5'), (['TRAIN/x', 'Test/y/z'], (5, 5), 'to train on 5'),
+    (['train', 'val', 'test'], (5, 5), 'to train on 5'), (['train', 'beach'], (8, 2), 'a fifth'), (['val'], (4, 1), 'a fifth')])
+def test_pictures_at_any_depth(tmp_path, folders, sizes, words):
+    for k, name in enumerate(folders): drawn(tmp_path/name, 5, seed=k)
+    dls = load(f'images:{tmp_path}', 32, 4)
+    assert (len(dls.train_ds), len(dls.valid_ds)) == sizes and words in dls.notes[0]
+    assert dls.vocab is None and dls.train_ds.unlabelled and dls.valid.one_batch()[1].tolist() == [0]*min(sizes[1], 16)
+    assert ('left out: 5 pictures outside of train/ and val/' in dls.notes) == (len(folders) == 3)
+
+
+@pytest.mark.parametrize('make, words', [
+    (lambda p: None, 'no such folder'), (lambda p: p.mkdir(), 'no images below it'), (lambda p: drawn(p, 1), 'only one image'),
+    (lambda p: (drawn(p, 3)/'00.png').write_bytes(b'x'), '00.png: cannot be read as an image'),
+    (lambda p: (drawn(p/'train', 3), (p/'val').mkdir(), shutil.copy(p/'train'/'00.png', p/'val'), [(p/'train'/f'0{k}.png').unlink() for k in (1, 2)]), 'nothing but copies')])
+def test_pictures_that_are_none(tmp_path, make, words):
+    make(tmp_path/'p')
+    with pytest.raises(BadInput, match=words): load(f'images:{tmp_path/"p"}', 32, 4)
+
+
+def test_unreadable_pictures_are_left_out_when_asked(tmp_path):
+    (drawn(tmp_path/'p', 11)/'00.png').write_bytes(b'x')
+    dls = load(f'images:{tmp_path/"p"}', 32, 4, skip_unreadable=True)
+    assert (len(dls.train_ds), len(dls.valid_ds), len(dls.skipped)) == (8, 2, 1)
+
+
+@pytest.mark.parametrize('label', [None, -1, 'cat', 7])
+def test_labels_that_mean_nothing(label):
+    class Bare(list): unlabelled = True
+    items = Bare([(torch.rand(3, 8, 8), label)]*6)
+    dls = dataloaders(items, items, bs=2)
+    assert dls.vocab is None and [y.tolist() for _, y in dls.valid] == [[0]*6]
+    assert images_digest(items) == images_digest([(x, 0) for x, _ in items])
+
+
+@pytest.mark.parametrize('size', [32, 64, 224])
+def test_the_centre_is_one_of_two_images(tmp_path, size):
+    file = drawn(tmp_path/'p', 1, size=(250, 333))/'00.png'
+    train, valid = (Pictures([(file, 0)], ['p'], tfm(size, 'centre'), ['p']) for tfm in (train_tfm, valid_tfm))
+    still = valid[0][0]
+    assert (train.fixed_views, valid.fixed_views) == (2, 1) and still.shape == (3, size, size)
+    seen = [train[0][0] for _ in range(12)]
+    assert all(torch.equal(o, still) or torch.equal(o, still.flip(2)) for o in seen)
+    assert len({o.numpy().tobytes() for o in seen}) == 2
+
+
+@pytest.mark.parametrize('framing', ['crop', 'whole', 'centre'])
+@pytest.mark.parametrize('source', ['imagenet', 'images'])
+def test_every_framing_for_every_source(tmp_path, source, framing):
+    for s in SOME: drawn(tmp_path/s, 4)
+    dls = load(f'{source}:{tmp_path}', 32, 4, framing=framing)
+    assert dls.train_ds.fixed_views == (2 if framing == 'centre' else None) and dls.valid_ds.fixed_views == 1
+    assert dls.train.one_batch()[0].shape == (4, 3, 32, 32)
+    assert unlabelled(f'folder:{tmp_path}', 32, 4, framing).dataset.fixed_views == dls.train_ds.fixed_views
+
+
+def test_a_framing_that_is_none():
+    with pytest.raises(BadInput, match="did you mean 'centre'"): load('photos', framing='center')
