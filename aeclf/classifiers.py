@@ -21,7 +21,7 @@ import torch,torchvision
 import torch.nn.functional as F
 from torch import nn
 from .lenet import LeNet5
-from .store import BadInput,fill,read_tensors,unknown
+from .store import BadInput,fill,is_own,read_tensors,renamed,unknown
 
 # %% ../nbs/06_classifiers.ipynb #c9f53f07
 IMAGENET_MEAN,IMAGENET_STD = (0.485, 0.456, 0.406),(0.229, 0.224, 0.225)
@@ -253,7 +253,7 @@ def _recipe(name, weights):
     return min(known, key=lambda w: w.transforms().crop_size[0])
 
 def _special(name, size, edge):
-    "What a few of torchvision's networks have to be told beside the number of classes."
+    "What a few of torchvision's networks need beside the number of classes."
     if name=='inception_v3': return dict(aux_logits=size>=299, init_weights=False)
     if name=='googlenet': return dict(aux_logits=False, init_weights=False)
     if name.startswith('vit_'): return dict(image_size=edge)
@@ -445,14 +445,24 @@ def _published_weights(name, weights):
     if weights in known: return known[weights]()
     raise unknown(f'weights of {name}', weights, [*known, 'FILE.safetensors', 'FILE.pth'])
 
+def _target(model, tensors, own):
+    "What tensors are for, the network or the classifier around it; in an `own` file rather the latter."
+    parts = (model, model.net) if own else (model.net, model)
+    def matching(part): return len(part.state_dict().keys() & renamed(part.state_dict(), tensors).keys())
+    return max(parts, key=matching)
+
+def _without_heads(net, tensors):
+    "The tensors without those of auxiliary heads that the network does without."
+    gone = {head for head in _AUXILIARY_HEADS if getattr(net, head, net) is None}
+    return {k: v for k,v in tensors.items() if not gone & set(k.split('.'))}
+
 def _loaded(model, name, weights):
-    "The `model`, filled with weights of a file or with published ones."
+    "The `model`, filled with weights of a file or with published ones; `notes` say what to know of them."
     is_file = Path(weights).suffix in _SUFFIXES or Path(weights).is_file()
     tensors = read_tensors(weights) if is_file else _published_weights(name, weights)
-    if {'mean', 'std'} <= set(tensors): return fill(model, tensors, weights)
-    without = [h for h in _AUXILIARY_HEADS if hasattr(model.net, h) and getattr(model.net, h) is None]
-    gone = tuple(f'{head}.' for head in without)
-    fill(model.net, {k: v for k,v in tensors.items() if not k.startswith(gone)}, weights)
+    tensors = _without_heads(model.net, tensors)
+    model.notes = []
+    fill(_target(model, tensors, is_file and is_own(weights)), tensors, weights, model.notes)
     return model
 
 # %% ../nbs/06_classifiers.ipynb #c1d0000d

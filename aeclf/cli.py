@@ -79,14 +79,14 @@ def _nearest_command(text, error):
     near = difflib.get_close_matches(text.split("'")[1], list(getattr(command, 'commands', {})), 1)
     return near[0] if near else None
 
-def _one_line(error):
+def _usage_error(error):
     "A typer or click error in one line, with a hint where there is one."
     text = ' '.join(error.format_message().split()).rstrip('.').replace('. Did you mean', '; did you mean')
     if '?' in text: return text
     near = _nearest_command(text, error)
     return f"{text}; did you mean '{near}'?" if near else f'{text}; see --help'
 
-def _say(message, code):
+def _print_error(message, code):
     "Print one line on stderr; the exit code."
     print(f'aeclf: {" ".join(str(message).split())}', file=sys.stderr)
     return code
@@ -129,12 +129,12 @@ def main(args=None # list of strings; default: the command line's
     try:
         code = app(args or ['--help'], prog_name='aeclf', standalone_mode=False)
         if code==130: raise KeyboardInterrupt   # typer makes an exit code of it
-    except BadInput as e: code = _say(e, 2)
-    except (KeyboardInterrupt, typer.Abort): code = _say(_stopped(args), 130)
-    except OSError as e: code = _say(f'{e.filename or "file"}: {e.strerror or e}', 2)
+    except BadInput as e: code = _print_error(e, 2)
+    except (KeyboardInterrupt, typer.Abort): code = _print_error(_stopped(args), 130)
+    except OSError as e: code = _print_error(f'{e.filename or "file"}: {e.strerror or e}', 2)
     except Exception as e:
         if not hasattr(e, 'format_message'): raise
-        code = _say(_one_line(e), 2)
+        code = _print_error(_usage_error(e), 2)
     raise SystemExit(code or 0)
 
 # %% ../nbs/28_cli.ipynb #5049e41f
@@ -162,17 +162,24 @@ def _print_result(study, report):
     print(f'figures: {study.path/"figures"} ({pictures} pictures)\nreport:  {report}')
 
 # %% ../nbs/28_cli.ipynb #c1100002
+_OWN_PRESET = 'Or FILE.toml, a file of your own with settings such as bs = 8.'
+
 def _about_presets():
-    "What each preset is about, from its file."
+    "What a preset is, and what each of the package's is about, from its file."
     files = sorted((Path(aeclf.__file__).parent/'presets').glob('*.toml'), key=lambda p: p.stem)
-    about = [f'{p.stem}: {tomllib.loads(p.read_text(encoding="utf-8"))["preset"]["about"]}. ' for p in files]
-    return ''.join(about)+'Or a TOML file of your own.'
+    said = {p.stem: tomllib.loads(p.read_text(encoding='utf-8')).get('preset', {}) for p in files}
+    lines = [f'{name}: {of.get("about", "")}{_wanted(of)}. ' for name,of in said.items()]
+    return f'A set of settings; other options change them. {"".join(lines)}{_OWN_PRESET}'
+
+def _wanted(of):
+    "Which images a preset wants, to stand behind what it is about."
+    return f' (give {of["wants"]})' if 'wants' in of else ''
 
 _HELP = dict(
     out='Folder of the study; default studies/DATA.',
     preset=_about_presets(),
-    data='photos, folder:PATH with a subfolder of images per class, cifar10:PATH, imagenet:PATH or another source; '
-         'default that of the preset, else photos. An unknown one is answered with all there are.',
+    data='photos; folder:PATH with a subfolder of images for each class; cifar10:PATH; imagenet:PATH; '
+         'or another source. Default: that of the preset, else photos. A wrong name lists all of them.',
     classifiers='Letters L,A,V,I,R or names such as torchvision/resnet18:IMAGENET1K_V1, '
                 'timm/resnet18:r18.safetensors, mine=nets.py:make:mine.pth; those with weights are not trained.',
     size='Edge of the images in pixels, default 64; from 224 up everything is full-size.',

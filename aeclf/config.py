@@ -430,7 +430,7 @@ def configure(
 
 # %% ../nbs/21_config.ipynb #a15b0008
 def _options(config):
-    "What `configure` is told besides data, preset and `quick`."
+    "The arguments of `configure` besides data, preset and `quick`."
     named = ','.join(f'{k}={v}' for k,v in config.classifiers.items())
     epochs = ','.join(str(config.epochs[k]) for k in _TRAININGS)
     return dict(classifiers=named, size=config.size, epochs=epochs, seed=config.seed,

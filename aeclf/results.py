@@ -144,7 +144,7 @@ def _save(made, path, dpi=None, **look):
 
 def write_results(ws,    # `Workspace`
                   stage, # its name
-                  tell=lambda fraction: None, # told the fraction done
+                  tell=lambda fraction: None, # called with the fraction done
                  ):
     "Make and write every row of a stage."
     rows = [(row, item, file) for row in rows_of(ws, stage) for item,file in row.files(ws).items()]

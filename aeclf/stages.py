@@ -95,7 +95,7 @@ _MEND_STAGE = 'write it in its work, or take it out of its leaves'
 
 def run_stage(ledger, # a `Ledger`
               stage,  # a `Stage`
-              tell=lambda fraction: None, # told how far it is
+              tell=lambda fraction: None, # called with the fraction done
              ) -> dict: # its entry
     "Do one stage inside its seed, and enter it."
     read,start = ledger.digests(stage.needs),time.perf_counter()
