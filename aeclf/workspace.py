@@ -8,9 +8,11 @@ Docs: https://aeclf.github.io/aeclf/workspace.html.md"""
 __all__ = ['DAMAGED', 'usable_device', 'check_handed', 'with_handed', 'Workspace', 'weights_file', 'better_order']
 
 # %% ../nbs/23_workspace.ipynb #3a5c0006
-import copy,warnings
+import warnings
 from collections.abc import Mapping
+from contextlib import contextmanager
 from dataclasses import asdict,replace
+from functools import partial
 from pathlib import Path
 import numpy as np,torch
 from fastai.data.core import DataLoaders
@@ -29,8 +31,8 @@ from .reconstruction import reconstruct as decode_images
 from .reconstruction import shuffled_images as first_shuffled
 from .rrc import bootstrap as resample
 from .rrc import rrc as relative_capacity
-from .segnet import SegNet,check_size,reinitialized
-from .store import BadInput,atomic,digest,file_digest,load_weights,read_tensors,seeded,unknown,weights_meta
+from .segnet import SegNet,begun_at_random,check_size,reinitialized
+from .store import BadInput,atomic,copied,digest,file_digest,load_weights,read_tensors,seeded,unknown,weights_meta
 from .tables import read_own_table
 from .training import check_callbacks
 from .unlabelled import unlabelled
@@ -62,9 +64,15 @@ def check_handed(networks, # mapping of names to networks
     check_datasets(*images)
 
 # %% ../nbs/23_workspace.ipynb #0e04233d
-def _given_name(network):
+@contextmanager
+def _said_of(name):
+    "A `BadInput` from within the block names the network."
+    try: yield
+    except BadInput as e: raise BadInput(f'network {name!r}: {e}') from e
+
+def _given_name(name, network):
     "The full name of a classifier that was handed over."
-    return f'given:{digest(network)[:16]}'
+    with _said_of(name): return f'given:{digest(network)[:16]}'
 
 def with_handed(config,   # a `Config`
                 networks, # mapping of names to networks
@@ -73,7 +81,7 @@ def with_handed(config,   # a `Config`
     "The configuration with what was handed over, by its digest."
     if images: config = replace(config, data=f'given:{images_digest(images[1])[:16]}')
     if not networks: return config
-    named = [f'{name}={_given_name(as_classifier(o))}' for name,o in networks.items()]
+    named = [f'{name}={_given_name(name, as_classifier(o))}' for name,o in networks.items()]
     given = named_classifiers(','.join(named))
     own = {n.casefold() for n,full in config.classifiers.items() if split_weights(full)[0]!='given'}
     if twice := [n for n in given if n.casefold() in own]:
@@ -196,8 +204,8 @@ def handed_network(self:Workspace, name): # a classifier's name
     if name not in self.networks:
         hand = f'hand the same to Study.open, networks={{{name!r}: …}}'
         raise BadInput(f'{self.path}: the network {name!r} was handed over; {hand}')
-    model = copy.deepcopy(as_classifier(self.networks[name])).cpu()
-    if _given_name(model)!=self.config.classifiers[name]:
+    with _said_of(name): model = copied(as_classifier(self.networks[name])).cpu()
+    if _given_name(name, model)!=self.config.classifiers[name]:
         changed = f'the network {name!r} has changed since it was handed over'
         raise BadInput(f'{self.path}: {changed}; hand it over again, for another study')
     return model
@@ -208,9 +216,14 @@ def initial(self:Workspace, name, trained=True): # a classifier's name; False: r
     full,weights = split_weights(self.config.classifiers[name])
     if full=='given':
         model = self.handed_network(name)
-        return model if trained else reinitialized(model)
-    n_classes = len(self.vocab(name))
-    return make_classifier(full, n_classes, self.config.size, weights if trained else None)
+        if trained: return model
+        with _said_of(name): return reinitialized(model)
+    make = partial(make_classifier, full, len(self.vocab(name)), self.config.size)
+    if not trained:
+        with _said_of(name): return begun_at_random(make)
+    model = make(weights)
+    for note in getattr(model, 'notes', ()): self.add_note(f'classifier {name!r}: {note}')
+    return model
 
 @patch
 def comes_trained(self:Workspace, name): # a classifier's name
@@ -416,6 +429,8 @@ def check(self:Workspace):
     with seeded(c.seed):
         for name in c.classifiers: self._check_reading(name)
         for name in filter(self.comes_trained, c.classifiers): self._note_order(name)
+        if self.controls:
+            for name in c.classifiers: self.initial(name, trained=False)
         if c.autoencoder: self._check_widths(self.initial_autoencoder())
     if c.pretrain: unlabelled(c.pretrain, c.size, c.bs, c.framing)
     return self
