@@ -8,10 +8,9 @@ Docs: https://aeclf.github.io/aeclf/lenet.html.md"""
 __all__ = ['lenet_geometry', 'LeNet5', 'input_coverage']
 
 # %% ../nbs/05_lenet.ipynb #3997c99b
-import copy
 import torch
 from torch import nn
-from .store import BadInput
+from .store import BadInput,copied
 
 # %% ../nbs/05_lenet.ipynb #2285b836
 def _convolved(n, stride): return (n-5)//stride+1 if n>=5 else 0
@@ -90,7 +89,7 @@ def input_coverage(model,    # a network whose pools and activations are modules
                    size=224, # edge of the images, pixels
                   ) -> torch.Tensor: # bool, size×size; True where a pixel can reach the logits
     "Which pixels can reach the logits, whatever the weights and the image are."
-    model = _linearize(copy.deepcopy(model).cpu().double().eval())
+    model = _linearize(copied(model).cpu().double().eval())
     for p in model.parameters(): p.data = _positive(p)
     x = torch.zeros(1, 3, size, size, dtype=torch.float64, requires_grad=True)
     grad, = torch.autograd.grad(model(x).sum(), x)
