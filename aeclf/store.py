@@ -38,10 +38,11 @@ def unknown(kind:str, # what was asked for, e.g. `'classifier'`
             name:str, # the name that nobody knows
             choices,  # the names that would be right
             whole='', # where a long list of them stands, for example a command
+            shown=None, # what is listed where none is near; default: the choices
            ) -> BadInput: # ready to be raised
     "The error for a `name` that is none of the `choices`, with the nearest one."
     near = difflib.get_close_matches(name, choices, n=1, cutoff=0.5)
-    known = f'choose from {_choices_in_a_line(name, choices, whole)}'
+    known = f'choose from {_choices_in_a_line(name, shown or choices, whole)}'
     hint = f'did you mean {shortened(near[0])!r}?' if near else known
     return BadInput(f'unknown {kind} {shortened(name)!r}; {hint}')
 
