@@ -427,8 +427,8 @@ def try_network(classifier, # `Classifier`; it stays on the images' device, in t
         remarks = _unsteady(classifier, images, logits, name)
         classifier.channels_last = _runs_as_well_fast(classifier, images, None if remarks else logits)
         if not classifier.channels_last: classifier.to(memory_format=torch.contiguous_format)
-        with torch.autocast(images.device.type, torch.bfloat16, enabled=bf16):
-            _checked_answer(classifier, images, name)
+        if bf16:
+            with torch.autocast(images.device.type, torch.bfloat16): _checked_answer(classifier, images, name)
     if trains:
         with seeded(0), torch.autocast(images.device.type, torch.bfloat16, enabled=bf16):
             _check_training(classifier, images, name)
