@@ -7,14 +7,15 @@ Docs: https://aeclf.github.io/aeclf/recipes.html.md"""
 # %% auto #0
 __all__ = ['TABLE1_PARTS', 'optimizer', 'fit', 'history_file', 'keep', 'train_classifier', 'classifier_stages',
            'train_autoencoder', 'autoencoder_stages', 'fine_tune', 'first_and_last', 'ReadByAll', 'with_random_decoder',
-           'train_decoder', 'decoder_stages', 'train_control', 'control_stages', 'train_row', 'table1_stages',
-           'rows_of_table1']
+           'train_decoder', 'decoder_stages', 'calibrate', 'train_control', 'control_stages', 'train_row',
+           'table1_stages', 'rows_of_table1']
 
 # %% ../nbs/24_recipes.ipynb #4eca0006
 from functools import partial
-import pandas as pd
+import pandas as pd,torch
 from fastai.callback.core import Callback
 from torch import nn
+from torch.nn.modules.batchnorm import _NormBase
 from .classifiers import split_weights
 from .composite import Composite
 from .crosseval import cross_evaluate
@@ -191,6 +192,57 @@ def decoder_stages(ws):
     return [_training_stage(f'decoder {n}', needs, f'A_{n}', weights_file('decoders', n),
                             partial(train_decoder, ws, n)) for n in ws.config.classifiers]
 
+# %% ../nbs/24_recipes.ipynb #24a10001
+def _keep_statistics(model):
+    "The modules with buffers of numbers, which may be running statistics."
+    def keeps(m): return any(b.is_floating_point() for b in m.buffers(recurse=False))
+    return [m for m in model.modules() if keeps(m)]
+
+def _copy_of_buffers(m): return [b.float() for b in m.buffers(recurse=False) if b.is_floating_point()]
+
+def _movement(before, after):
+    "How far the buffers of a module have moved, as a share of their size."
+    moved = sum(((b-a)**2).sum() for a,b in zip(before, after))
+    size = sum((b**2).sum() for b in after)
+    return (moved/size.clamp_min(1e-12)).sqrt().item()
+
+# %% ../nbs/24_recipes.ipynb #24a10003
+def _all_batches(dl):
+    "The images of a loader, batch after batch, without end."
+    while True: yield from (batch[0] for batch in dl)
+
+def _begin_statistics(modules):
+    "Modules in training mode; norms forget, and take the mean over all batches. Returns their momenta."
+    norms = [m for m in modules if isinstance(m, _NormBase)]
+    momenta = {m: m.momentum for m in norms}
+    for m in modules: m.training = True
+    for m in norms:
+        m.reset_running_stats()
+        m.momentum = None
+    return momenta
+
+# %% ../nbs/24_recipes.ipynb #24a10004
+_BATCH_OF_ONE = 'a classifier with batch norms needs two images in a batch; use a larger bs'
+
+def calibrate(model,  # classifier with random weights, on the device of the images; left in evaluation mode
+              images, # batches N×3×H×W in [0, 1], without end
+              settled=0.01, # largest share by which the last batch may move the statistics of any module
+              most=100,     # batches, at most
+             ) -> int:      # batches that were needed
+    "Give the norms of `model` the statistics that its signals have on `images`."
+    keepers = _keep_statistics(model.eval())
+    momenta,count,moved = _begin_statistics(keepers),0,float('inf')
+    with torch.no_grad():
+        while keepers and count<most and moved>settled:
+            before = [[b.clone() for b in _copy_of_buffers(m)] for m in keepers]
+            try: model(next(images))
+            except ValueError as e: raise BadInput(_BATCH_OF_ONE) from e
+            moved = max(_movement(old, _copy_of_buffers(m)) for old,m in zip(before, keepers))
+            count += 1
+    for m,momentum in momenta.items(): m.momentum = momentum
+    model.eval()
+    return count
+
 # %% ../nbs/24_recipes.ipynb #7cee1f4f
 def train_control(ws,   # `Workspace`
                   name, # `M` or `N_…`
@@ -203,6 +255,7 @@ def train_control(ws,   # `Workspace`
     else:
         of = name.removeprefix('N_')
         untrained = ws.initial(of, trained=False).to(ws.device)
+        calibrate(untrained, _all_batches(ws.loaders(of).train))
         composite = Composite(ws.autoencoder(), untrained)
         history = fine_tune(ws, composite, ws.loaders(of), tell, curve=f'control {name}')
     keep(ws, composite.autoencoder.decoder, 'controls', name, f'control {name}', history)

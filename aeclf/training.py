@@ -23,8 +23,8 @@ from fastai.metrics import accuracy
 from fastai.optimizer import Adam,SGD
 from fastai.torch_core import to_float
 from .classifiers import IMAGENET_STD
-from .composite import unfreeze
-from .store import BadInput
+from .composite import in_fast_layout,unfreeze
+from .store import BadInput,in_float32
 
 # %% ../nbs/09_training.ipynb #c02b9493
 from .store import seeded   # also found here
@@ -84,9 +84,10 @@ def fit_poly(self:Learner,
     cbs=None,  # further callbacks, for the training only
 ) -> pd.DataFrame: # one row per epoch from 0: epoch, train_loss (NaN in epoch 0), valid_loss, metrics
     "Fit with the schedule η·(1 − i/n)^p and return the history."
-    rows = [_history_row(self, 0, float('nan'), self.validate())]
+    with in_float32():
+        rows = [_history_row(self, 0, float('nan'), self.validate())]
+        if n_epoch: self.fit(n_epoch, lr=lr, cbs=[PolySchedule(lr, power), *(cbs or [])])
     if n_epoch:
-        self.fit(n_epoch, lr=lr, cbs=[PolySchedule(lr, power), *(cbs or [])])
         epochs = enumerate(self.recorder.values[-n_epoch:], 1)
         rows += [_history_row(self, k, losses[0], losses[1:]) for k,losses in epochs]
     return pd.DataFrame(rows)
@@ -117,10 +118,19 @@ def cross_entropy(logits, # N×K, or a pair of logits and auxiliary logits
     return F.cross_entropy(own, labels)+0.4*F.cross_entropy(auxiliary, labels)
 
 # %% ../nbs/09_training.ipynb #5be0e6cd
+def _like_images(dls, model):
+    "Two images of zeros, as large as those of the loaders; None where nobody can tell."
+    with seeded(0):
+        try: shape = dls.valid_ds[0][0].shape
+        except Exception: return None   # data sets raise anything; the training will say it
+    device = next((p.device for p in model.parameters()), 'cpu')
+    return torch.zeros(2, *shape, dtype=torch.float32, device=device) if len(shape)==3 else None
+
 def _learner(dls, model, loss, metrics=(), cbs=(), kind=Learner, **kw):
     "A learner of the given kind, with the defaults of this page where `kw` does not say otherwise."
     kw = dict(opt_func=OPTIMIZERS['adam'], wd=1e-4) | kw
-    model = model.to(memory_format=torch.channels_last)
+    images = _like_images(dls, model)
+    model = model.to(memory_format=torch.channels_last) if images is None else in_fast_layout(model, images)
     return kind(dls, model, loss_func=loss, metrics=list(metrics), cbs=list(cbs), **kw)
 
 def _thawed(model):

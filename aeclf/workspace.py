@@ -10,9 +10,11 @@ __all__ = ['DAMAGED', 'usable_device', 'check_handed', 'with_handed', 'file_entr
            'Workspace', 'weights_file', 'better_order']
 
 # %% ../nbs/23_workspace.ipynb #3a5c0006
-import copy,warnings
+import warnings
 from collections.abc import Mapping
+from contextlib import contextmanager
 from dataclasses import asdict,replace
+from functools import partial
 from pathlib import Path
 import numpy as np,torch
 from fastai.data.core import DataLoaders
@@ -24,6 +26,7 @@ from scipy.stats import binom
 from torch.utils.data import Subset
 from .classifiers import as_classifier,check_classifier_names,named_classifiers,split_weights
 from .classifiers import classifier as make_classifier
+from .composite import try_network
 from .config import difference,read_config,settings_fault
 from .crosseval import load_crosseval
 from .data import check_datasets,dataloaders,images_digest,load,thinned
@@ -31,8 +34,9 @@ from .reconstruction import reconstruct as decode_images
 from .reconstruction import shuffled_images as first_shuffled
 from .rrc import bootstrap as resample
 from .rrc import rrc as relative_capacity
-from .segnet import SegNet,check_size,reinitialized
-from .store import BadInput,atomic,digest,file_digest,load_weights,read_tensors,seeded,unknown,weights_meta
+from .segnet import SegNet,begun_at_random,check_size,reinitialized
+from .store import BadInput,Note,atomic,copied,digest,file_digest,load_weights,read_tensors,seeded,shortened,unknown
+from .store import weights_meta
 from .tables import read_own_table
 from .training import check_callbacks
 from .unlabelled import unlabelled
@@ -64,9 +68,21 @@ def check_handed(networks, # mapping of names to networks
     check_datasets(*images)
 
 # %% ../nbs/23_workspace.ipynb #0e04233d
-def _given_name(network):
+@contextmanager
+def _said_of(name):
+    "A `BadInput` from within the block names the network."
+    try: yield
+    except BadInput as e: raise BadInput(f'network {name!r}: {e}') from e
+
+def _handed(name, thing, vocab=None):
+    "The network that was handed over under this name, behind the contract; a message names it."
+    with _said_of(name): return as_classifier(thing, vocab)
+
+def _given_name(name, network):
     "The full name of a classifier that was handed over."
-    return f'given:{digest(network)[:16]}'
+    with _said_of(name): known = digest(network)
+    if network.outputs=='probabilities': known = digest([known, network.outputs])
+    return f'given:{known[:16]}'
 
 def with_handed(config,   # a `Config`
                 networks, # mapping of names to networks
@@ -75,7 +91,7 @@ def with_handed(config,   # a `Config`
     "The configuration with what was handed over, by its digest."
     if images: config = replace(config, data=f'given:{images_digest(images[1])[:16]}')
     if not networks: return config
-    named = [f'{name}={_given_name(as_classifier(o))}' for name,o in networks.items()]
+    named = [f'{name}={_given_name(name, _handed(name, o))}' for name,o in networks.items()]
     given = named_classifiers(','.join(named))
     own = {n.casefold() for n,full in config.classifiers.items() if split_weights(full)[0]!='given'}
     if twice := [n for n in given if n.casefold() in own]:
@@ -289,6 +305,7 @@ class Workspace:
         self.config,self.device = with_handed(config, self.networks, images),usable_device(device)
         self.controls = controls or (self.path/'controls').is_dir()
         self._shared,self._notes = {},[]
+        self._trials = {}   # classifier's name → what came of trying it
         check_callbacks(self.cbs)
         if images: self._images = dataloaders(*images, config.bs, self.device)
         _check_folder(self.path, self.config)
@@ -463,11 +480,12 @@ def handed_network(self:Workspace, name): # a classifier's name
     if name not in self.networks:
         hand = f'hand the same to Study.open, networks={{{name!r}: …}}'
         raise BadInput(f'{self.path}: the network {name!r} was handed over; {hand}')
-    model = copy.deepcopy(as_classifier(self.networks[name])).cpu()
-    if _given_name(model)!=self.config.classifiers[name]:
+    model = _handed(name, self.networks[name])
+    with _said_of(name): model = copied(model).cpu()
+    if _given_name(name, model)!=self.config.classifiers[name]:
         changed = f'the network {name!r} has changed since it was handed over'
         raise BadInput(f'{self.path}: {changed}; hand it over again, for another study')
-    return model
+    return model.float()
 
 @patch
 def full_name(self:Workspace, name): # a classifier's name
@@ -477,15 +495,30 @@ def full_name(self:Workspace, name): # a classifier's name
     return (self.place(file)+full[len(file):] if file else full),weights
 
 @patch
+def _made(self:Workspace, name, make, weights):
+    "What `make` makes of the weights, where they lie; what is to know of them becomes notes."
+    model = make(self.place(weights) if weights else None)
+    for note in getattr(model, 'notes', ()): self.add_note(f'classifier {name!r}: {note}')
+    return model
+
+@patch
+def _at_random(self:Workspace, name, make):
+    "What `make` makes, with weights that are drawn anew; a message names it."
+    with _said_of(name): return begun_at_random(make)
+
+@patch
 def initial(self:Workspace, name, trained=True): # a classifier's name; False: random weights
     "The classifier `name` as it comes, with the weights that its full name gives, else random ones."
     full,weights = self.full_name(name)
     if full=='given':
         model = self.handed_network(name)
-        return model if trained else reinitialized(model)
-    n_classes = len(self.vocab(name))
-    weights = self.place(weights) if weights and trained else None
-    return make_classifier(full, n_classes, self.config.size, weights)
+        if not trained:
+            with _said_of(name): model = reinitialized(model)
+    else:
+        make = partial(make_classifier, full, len(self.vocab(name)), self.config.size)
+        model = self._made(name, make, weights) if trained else self._at_random(name, make)
+    if name in self._trials: model.channels_last = self._trials[name].channels_last
+    return model
 
 @patch
 def comes_trained(self:Workspace, name): # a classifier's name
@@ -516,8 +549,10 @@ def classifier(self:Workspace, name): # a classifier's name
     "The classifier `name` as the study trained it, in evaluation mode."
     full,_ = self.full_name(name)
     file = self.path/weights_file('classifiers', name)
-    if full=='given': return self.ready(load_weights(file, self.handed_network(name)))
-    return self.ready(make_classifier(full, len(self.classes(name)), self.config.size, file))
+    if full=='given': model = load_weights(file, self.handed_network(name))
+    else: model = make_classifier(full, len(self.classes(name)), self.config.size, file)
+    model.channels_last = weights_meta(file).get('channels_last', True)
+    return self.ready(model)
 
 # %% ../nbs/23_workspace.ipynb #2af138e8
 _AUTOENCODERS = ['vgg16_bn:WEIGHTS', 's2snets:FILE']
@@ -562,19 +597,46 @@ def decoders(self:Workspace):
 
 # %% ../nbs/23_workspace.ipynb #72e5aa93
 @patch
-def _check_reading(self:Workspace, name):
-    "Does the classifier answer two images of this size with a logit per class?"
-    model,size,k = self.initial(name),self.config.size,len(self.vocab(name))
+def called(self:Workspace, name): # a classifier's name
+    "How messages call a classifier: by its short name, and by its full one where that says more."
     full = self.config.classifiers[name]
-    try: shape = tuple(model.eval()(torch.rand(2, 3, size, size)).shape)
-    except BadInput as e: raise BadInput(f'classifier {full!r}: {e}') from e
-    except (RuntimeError, AssertionError, ValueError, IndexError) as e:
-        why = (str(e) or type(e).__name__).splitlines()[0][:90]
-        cannot = f'cannot read {size} pixels ({why})'
-        raise BadInput(f'classifier {full!r} {cannot}; choose a larger --size') from e
-    if shape!=(2, k):
-        should = f'the data have {k} classes, so it should be (2, {k})'
-        raise BadInput(f'classifier {full!r} answers two images with {shape}; {should}')
+    return f'classifier {name!r}' if full.startswith('given:') else f'classifier {name!r} ({shortened(full)})'
+
+@patch
+def _first_images(self:Workspace):
+    "Two images of the study, not neighbours, on its device."
+    ds = self.images.valid_ds
+    picked = [ds[i][0].as_subclass(torch.Tensor) for i in (0, len(ds)//2)]
+    return torch.stack(picked).float().to(self.device)
+
+@patch
+def _named_initial(self:Workspace, name):
+    "The classifier as it comes; what keeps it from coming names it."
+    try: return self.initial(name)
+    except BadInput as e:
+        if repr(name) in str(e): raise
+        raise BadInput(f'classifier {name!r}: {e}') from e
+    except OSError as e:
+        why = f'cannot be fetched ({getattr(e, "reason", None) or e.strerror or e})'
+        give = 'fetch its weights elsewhere, and give the file behind the colon'
+        raise BadInput(f'{self.called(name)} {why}; {give}') from e
+
+# %% ../nbs/23_workspace.ipynb #23c70001
+_ASSUMED = ("is normalised with ImageNet's mean and std, as nobody says how; "
+            'if that is wrong, give as_classifier(net, mean=…, std=…)')
+
+@patch
+def _check_reading(self:Workspace, name):
+    "Try the classifier as the study will use it; what is odd about it becomes notes."
+    with seeded(self.config.seed):
+        model,images = self._named_initial(name),self._first_images()
+        in_bf16,trains = self.precision!='float32',not self.comes_trained(name)
+        trial = try_network(model, images, len(self.vocab(name)), self.called(name), trains, in_bf16)
+    self._trials[name] = trial
+    for remark in trial.remarks:
+        self.add_note(f'{self.called(name)} {remark}')
+        warnings.warn(f'{self.called(name)} {remark}', Note, stacklevel=2)
+    if model.assumed and not trains: self.add_note(f'{self.called(name)} {_ASSUMED}')
 
 # %% ../nbs/23_workspace.ipynb #3a5c001a
 @patch
@@ -696,12 +758,14 @@ def check(self:Workspace):
     check_classifier_names(list(c.classifiers.items()))
     check_size((c.size,), len(c.widths))
     self._check_question_names()
-    for thing in self.networks.values(): as_classifier(thing, self.images.vocab)
+    for name,thing in self.networks.items(): _handed(name, thing, self.images.vocab)
     self._check_image_size()
     self._check_learnable()
     with seeded(c.seed):
         for name in c.classifiers: self._check_reading(name)
         for name in filter(self.comes_trained, c.classifiers): self._note_order(name)
+        if self.controls:
+            for name in c.classifiers: self.initial(name, trained=False)
         if c.autoencoder: self._check_widths(self.initial_autoencoder())
     if c.pretrain: unlabelled(self.source_place(c.pretrain), c.size, c.bs, c.framing)
     return self
