@@ -38,7 +38,7 @@ def fit(ws,    # `Workspace`
         tell,  # called with the fraction done
         curve='', # name of the history; what callbacks write lies under it, below `callbacks/`
        ):      # history, a row per epoch from 0
-    "Train with the study's rate, epochs and callbacks; in bfloat16 where the device is made for it."
+    "Train with the study's rate, epochs and callbacks; in bfloat16 where the device has it."
     learn.path = ws.path/'callbacks'/curve
     if ws.cbs: learn.path.mkdir(parents=True, exist_ok=True)
     if ws.precision!='float32': learn.add_cb(TrainedInBF16())
@@ -63,8 +63,7 @@ def keep(ws,      # `Workspace`
 
 # %% ../nbs/24_recipes.ipynb #06835b08
 def _training_stage(name, needs, curve, weights, work, later=()):
-    """The stage that leaves the history `curve`, the file `weights` and the files `later`, which studies
-    of before need not have; `work` is called with `tell`."""
+    "The stage that leaves history, weights and what came `later`; `work` is called with `tell`."
     return Stage(name, needs, [history_file(curve), weights, *later], work, list(later))
 
 # %% ../nbs/24_recipes.ipynb #96f51c4f
@@ -75,7 +74,8 @@ def train_classifier(ws,   # `Workspace`
     "Train the classifier `name`, or measure it as it came."
     model,(full,origin) = ws.initial(name),split_weights(ws.config.classifiers[name])
     learn = classifier_learner(ws.loaders(name), model, opt_func=optimizer(ws))
-    history = learn.quietly().fit_poly(0, 0) if origin else fit(ws, learn, 'classifiers', tell, name)
+    if origin: history = learn.quietly().fit_poly(0, 0)
+    else: history = fit(ws, learn, 'classifiers', tell, name)
     keep(ws, model, 'classifiers', name, name, history, classes=[str(o) for o in ws.vocab(name)])
     top1 = f'top-1 {history.accuracy.iloc[-1]:.2f}'
     if full=='given': return f'{top1}, as it was handed over'
@@ -97,7 +97,8 @@ def _fit_autoencoder(ws, model, tell):
 def _keep_lines_once(file):
     "Keep every line of a text file once, in order; write an empty file where there is none."
     lines = file.read_text(encoding='utf-8').splitlines() if file.is_file() else []
-    with atomic(file) as p: p.write_text(''.join(f'{o}\n' for o in sorted(set(lines))), encoding='utf-8')
+    text = ''.join(f'{line}\n' for line in sorted(set(lines)))
+    with atomic(file) as p: p.write_text(text, encoding='utf-8')
 
 def train_autoencoder(ws,   # `Workspace`
                       tell, # called with the fraction done
@@ -145,7 +146,7 @@ def first_and_last(values, # Series
 
 # %% ../nbs/24_recipes.ipynb #791fce67
 class ReadByAll(Callback):
-    "After every epoch, epoch 0 included, the accuracy of every classifier on the autoencoder as it is."
+    "After every epoch from 0, the accuracy of every classifier on the autoencoder as it is."
     def __init__(self,
         classifiers, # mapping of names to modules
         dl,          # batches of images and labels

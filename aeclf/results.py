@@ -9,13 +9,14 @@ __all__ = ['SECTIONS', 'RESULTS', 'ORDER_THRESHOLDS', 'SENTENCES', 'Result', 'ta
            'write_results', 'written_stage', 'record_provenance', 'provenance', 'cross_evaluate_study',
            'crosseval_stages', 'accuracy_table', 'top5_table', 'classes_of', 'chance_table', 'rrc_stages', 'rrc_table',
            'lattices_table', 'epochs_of', 'rrc_epochs_table', 'accuracy_intervals', 'rrc_intervals', 'p_at_least_table',
-           'concepts_of', 'lives_of', 'orders_table', 'follows_table', 'transfer_table', 'null1_table', 'null2_table',
-           'affinity_table', 'explained_table', 'nulls_figure', 'null_lattices_figure', 'gains', 'over_seeds',
-           'seed_spread', 'paired_table', 'agreement_table', 'per_class_table', 'evidence_stages', 'artefacts_figure',
-           'information_figure', 'quality_table', 'artefacts_table', 'information_table', 'quality_stages',
-           'accuracy_figure', 'rrc_figure', 'lattice_figure', 'persistence_figure', 'lattices_figure', 'curves_figure',
-           'rrc_epochs_figure', 'border_figure', 'overview_figure', 'panel_figure', 'figure_stages', 'table1_figure',
-           'figure3', 'table1', 'table1_result_stages', 'sentence']
+           'concepts_of', 'concepts_table', 'lives_of', 'lives_table', 'orders_table', 'follows_table',
+           'transfer_table', 'null1_table', 'null2_table', 'affinity_table', 'explained_table', 'nulls_figure',
+           'null_lattices_figure', 'gains', 'over_seeds', 'seed_spread', 'paired_table', 'agreement_table',
+           'per_class_table', 'evidence_stages', 'artefacts_figure', 'information_figure', 'quality_table',
+           'artefacts_table', 'information_table', 'quality_stages', 'accuracy_figure', 'rrc_figure', 'lattice_figure',
+           'persistence_figure', 'lattices_figure', 'curves_figure', 'rrc_epochs_figure', 'border_figure',
+           'overview_figure', 'panel_figure', 'figure_stages', 'table1_figure', 'figure3', 'table1',
+           'table1_result_stages', 'sentence']
 
 # %% ../nbs/25_results.ipynb #4e5a0006
 import json,platform
@@ -46,13 +47,14 @@ from .training import plot_histories
 from .workspace import Workspace,weights_file
 
 # %% ../nbs/25_results.ipynb #4e5a0009
-SECTIONS = ('accuracy', 'rrc', 'lattice', 'sure', 'curves', 'images', 'marks', 'table1')   # of the report
+# of the report
+SECTIONS = ('accuracy', 'rrc', 'lattice', 'sure', 'curves', 'images', 'marks', 'table1')
 
 @dataclass
 class Result:
     "One table or figure of a study, or several of a kind."
     name: str       # of its file in the study's folder, without suffix; `{}` stands for an item
-    make: Callable  # workspace (and item) → DataFrame, its index written first, or matplotlib Figure
+    make: Callable  # workspace (and item) → DataFrame, its index written first, or Figure
     suffix: str     # `.csv` or `.png`
     stage: str      # that writes it; '' where only the report shows it
     caption: str    # in the report; `{}` stands for the item
@@ -77,11 +79,13 @@ RESULTS = {}   # name → `Result`, in the order of the report
 
 def _always(ws): return ('',)
 
-def _register(suffix, name, stage, caption, section, items, **more):
+def _row_decorator(suffix, name, stage, caption, section, items, **more):
     "A decorator that makes a row of a function."
-    if section and section not in SECTIONS: raise unknown('section of the report', section, SECTIONS)
+    if section and section not in SECTIONS:
+        raise unknown('section of the report', section, SECTIONS)
+    items = items or _always
     def register(make):
-        RESULTS[name] = Result(name, make, suffix, stage, caption, section, items or _always, **more)
+        RESULTS[name] = Result(name, make, suffix, stage, caption, section, items, **more)
         return make
     return register
 
@@ -97,8 +101,8 @@ def table(name,       # of its CSV in the study's folder, without suffix
           **look,     # in the report: `corner`, `digits`, `painters`, `heat`, `intervals`, `marks`
          ):           # decorator of a function of a `Workspace` that returns a DataFrame
     "Register a table of every study."
-    return _register('.csv', name, stage, caption, section, items, shown=shown, folded=folded,
-                     later=later, look=look)
+    return _row_decorator('.csv', name, stage, caption, section, items, shown=shown, folded=folded,
+                          later=later, look=look)
 
 def figure(name,       # of its PNG in the study's folder, without suffix; `{}` stands for an item
            stage='figures', # that writes it
@@ -106,10 +110,10 @@ def figure(name,       # of its PNG in the study's folder, without suffix; `{}` 
            section='', # of the report, one of `SECTIONS`; '' where it is not shown
            items=None, # workspace → one item for each file; default: one file, always
            later=False, # a study that was finished before this row came need not have it
-           **look,     # `dpi` of the file; `kind`: `'chart'`, or `''` for what keeps its colours in the dark
+           **look,     # `dpi` of the file; `kind`: `'chart'`, or `''`: keeps its colours in the dark
           ):           # decorator of a function of a `Workspace` (and an item): matplotlib Figure
     "Register a figure of every study."
-    return _register('.png', name, stage, caption, section, items, later=later, look=look)
+    return _row_decorator('.png', name, stage, caption, section, items, later=later, look=look)
 
 # %% ../nbs/25_results.ipynb #4e5a000e
 def rows_of(ws,         # `Workspace`
@@ -117,8 +121,8 @@ def rows_of(ws,         # `Workspace`
             section=None, # only those that this section of the report shows
            ) -> list:   # of `Result`, in their order
     "The rows that a study has."
-    wanted = lambda row: stage in (None, row.stage) and section in (None, row.section)
-    return [row for row in RESULTS.values() if wanted(row) and row.files(ws)]
+    rows = [row for row in RESULTS.values() if stage in (None, row.stage)]
+    return [row for row in rows if section in (None, row.section) and row.files(ws)]
 
 def leaves_of(ws,    # `Workspace`
               stage, # its name
@@ -135,7 +139,7 @@ def made_of(row,  # `Result`
         return row.make(ws, item) if '{}' in row.name else row.make(ws)
 
 # %% ../nbs/25_results.ipynb #4e5a000f
-def _save(made, path, dpi=None, **look):
+def _write_made(made, path, dpi=None, **look):
     "Write a DataFrame or a Figure."
     if isinstance(made, pd.DataFrame): return write_table(made, path)
     if dpi: made.set_dpi(dpi)
@@ -149,7 +153,7 @@ def write_results(ws,    # `Workspace`
     "Make and write every row of a stage."
     rows = [(row, item, file) for row in rows_of(ws, stage) for item,file in row.files(ws).items()]
     for k,(row,item,file) in enumerate(rows, 1):
-        _save(made_of(row, ws, item), ws.path/file, **row.look)
+        _write_made(made_of(row, ws, item), ws.path/file, **row.look)
         tell(k/len(rows))
     ws.forget_shared()
 
@@ -175,23 +179,26 @@ def _images_in_words(ws):
     dls,valid,skipped = ws.images,ws.images.valid_ds,getattr(ws.images, 'skipped', {})
     groups = len(set(getattr(valid, 'groups', range(len(valid)))))
     left_out = f'; {len(skipped)} files left out that cannot be read' if skipped else ''
-    return (f'{len(dls.train_ds)} in an epoch of training, '
-            f'{len(valid)} for validation in {groups} independent groups, {len(dls.vocab)} classes{left_out}')
+    return (f'{len(dls.train_ds)} in an epoch of training, {len(valid)} for validation in {groups} '
+            f'independent groups, {len(dls.vocab)} classes{left_out}')
 
 def _circumstances(ws):
     "What the numbers of a study depend on besides its configuration."
     valid,packages = ws.images.valid_ds,('aeclf', 'torch', 'torchvision', 'fastai', 'concepts')
+    notes = dict(notes='; '.join(ws.notes)) if ws.notes else {}
+    watched = f'curves: {min(ws.config.watch, len(valid))} of the validation images at most'
     return dict(
         images=_images_in_words(ws), digest=images_digest(valid), device=ws.device,
-        precision=f'{ws.precision} in training, float32 in measuring', memory_format='channels-last',
-        watched=f'curves: {min(ws.config.watch, len(valid))} of the validation images at most',
-        **({'notes': '; '.join(ws.notes)} if ws.notes else {}), threads=torch.get_num_threads(), versions=', '.join(f'{name} {_version_of(name)}' for name in packages),
+        precision=f'{ws.precision} in training, float32 in measuring',
+        memory_format='channels-last', watched=watched, **notes, threads=torch.get_num_threads(),
+        versions=', '.join(f'{name} {_version_of(name)}' for name in packages),
         machine=f'Python {platform.python_version()}, {platform.system()} {platform.machine()}')
 
 # %% ../nbs/25_results.ipynb #4e5a0012
 def record_provenance(ws): # `Workspace`
     "Write provenance.json."
-    with atomic(ws.path/'provenance.json') as p: p.write_text(json.dumps(_circumstances(ws), indent=1))
+    text = json.dumps(_circumstances(ws), indent=1)
+    with atomic(ws.path/'provenance.json') as p: p.write_text(text)
 
 def provenance(ws # `Workspace`
               ) -> dict: # of texts
@@ -200,7 +207,8 @@ def provenance(ws # `Workspace`
     known = {n: entry['digest'] for n,entry in ws.config.files.items() if 'digest' in entry}
     if known: settings['files'] = ', '.join(f'{n} {d}' for n,d in known.items())
     recorded = json.loads((ws.path/'provenance.json').read_text())
-    seconds = ', '.join(f'{name} {entry["seconds"]:.0f}' for name,entry in Ledger(ws.path).entries.items())
+    entries = Ledger(ws.path).entries
+    seconds = ', '.join(f'{name} {entry["seconds"]:.0f}' for name,entry in entries.items())
     return settings | recorded | {'seconds': seconds}
 
 # %% ../nbs/25_results.ipynb #c643e94c
@@ -227,12 +235,12 @@ def crosseval_stages(ws):
     return [Stage('cross-evaluation', needs, leaves, lambda tell: cross_evaluate_study(ws, tell))]
 
 # %% ../nbs/25_results.ipynb #4e5a0013
-@table('accuracy', caption='Top-1 accuracy', section='accuracy', corner='images', painters=True, heat=True,
-       intervals=lambda ws: ws.boot.accuracy)
+@table('accuracy', caption='Top-1 accuracy', section='accuracy', corner='images', painters=True,
+       heat=True, intervals=lambda ws: ws.boot.accuracy)
 def accuracy_table(ws): return ws.accuracy
 
-@table('accuracy_top5', caption='Top-5 accuracy', section='accuracy', folded=True, corner='images', painters=True,
-       heat=True)
+@table('accuracy_top5', caption='Top-5 accuracy', section='accuracy', folded=True, corner='images',
+       painters=True, heat=True)
 def top5_table(ws): return ws.crosseval.accuracy(5)
 
 # %% ../nbs/25_results.ipynb #ea8c6d0d
@@ -254,8 +262,9 @@ def _at_chance(ws):
     ratios = ws.rrc()
     return chance_marks(ws.boot, classes_of(ws)).loc[ratios.index, ratios.columns]
 
-@table('evidence/chance', 'evidence', 'Is every classifier clearly above chance on its own autoencoder?', 'rrc',
-       folded=True, later=True, corner='classifier')
+@table('evidence/chance', 'evidence',
+       'Is every classifier clearly above chance on its own autoencoder?', 'rrc', folded=True,
+       later=True, corner='classifier')
 def chance_table(ws): return above_chance(ws.boot, classes_of(ws))
 
 # %% ../nbs/25_results.ipynb #25f7f1d4
@@ -263,10 +272,14 @@ _RANKS = ['crosseval/ranks.npy', 'crosseval/names.json']   # what everything bel
 
 def _own_curves(ws): return [history_file(f'A_{n}') for n in ws.config.classifiers]
 
+def _order_in_words(ws):
+    line = lattice_line(formal_context(ws.rrc(), 0.8))
+    return f'{_no_order(ws)}{line.partition(":")[0]} at t = 0.8'
+
 @study_stages
 def rrc_stages(ws):
-    words = lambda ws: _no_order(ws)+lattice_line(formal_context(ws.rrc(), 0.8)).split(':')[0]+' at t = 0.8'
-    return [written_stage(ws, 'RRC and lattices', [*_RANKS, *_own_curves(ws)], words)]
+    needs = [*_RANKS, *_own_curves(ws)]
+    return [written_stage(ws, 'RRC and lattices', needs, _order_in_words)]
 
 @table('rrc', 'RRC and lattices', 'RRC', 'rrc', corner='autoencoder', painters=True, heat=True,
        intervals=lambda ws: ws.boot.rrc, marks=_at_chance)
@@ -279,23 +292,24 @@ def _lattices_in_words(ws):
     where = [interval_words(o.from_t, o.to_t) for o in found.itertuples()]
     return found.assign(threshold=where).set_index('threshold')[['concepts', 'chain', 'lattice']]
 
-@table('lattices', 'RRC and lattices', 'Every lattice', 'lattice', shown=_lattices_in_words, folded=True,
-       corner='threshold')
+@table('lattices', 'RRC and lattices', 'Every lattice', 'lattice', shown=_lattices_in_words,
+       folded=True, corner='threshold')
 def lattices_table(ws): return lattices(ws.rrc()).set_index('from_t')
 
 def epochs_of(ws): # `Workspace`
-    "RRC after every epoch of fine-tuning, as `rrc_epochs` returns it; a training that stopped early stays as it ended."
+    "RRC after every epoch, as `rrc_epochs` returns it; after an early stop it stays as it was."
     histories = {n: ws.history(f'A_{n}') for n in ws.config.classifiers}
     last = max(h.epoch.max() for h in histories.values())
-    to_the_end = lambda h: h.set_index('epoch').reindex(range(last+1)).ffill().reset_index()
-    return rrc_epochs({n: to_the_end(h) for n,h in histories.items()})
+    by_epoch = {n: h.set_index('epoch').reindex(range(last+1)).ffill() for n,h in histories.items()}
+    return rrc_epochs({n: h.reset_index() for n,h in by_epoch.items()})
 
 @table('rrc_epochs', 'RRC and lattices', 'RRC and accuracy over the epochs', 'curves', folded=True,
        corner='autoencoder', painters=True, shown=lambda ws: epochs_of(ws).set_index('row'))
 def rrc_epochs_table(ws): return epochs_of(ws).set_index('epoch')
 
 # %% ../nbs/25_results.ipynb #1d29f298
-ORDER_THRESHOLDS = tuple(round(0.05*k, 2) for k in range(8, 21))   # at which orders are counted: 0.4, 0.45, … 1
+# at which orders are counted: 0.4, 0.45, … 1
+ORDER_THRESHOLDS = tuple(round(0.05*k, 2) for k in range(8, 21))
 
 def _by_first_column(frame): return frame.set_index(frame.columns[0])
 
@@ -305,10 +319,11 @@ def accuracy_intervals(ws): return _by_first_column(ws.boot.accuracy)
 @table('evidence/rrc', 'evidence')
 def rrc_intervals(ws):
     share,ratios = ws.boot.p_at_least(0.8),ws.boot.rrc
-    return _by_first_column(ratios.assign(p_at_least=[share.loc[o.row, o.column] for o in ratios.itertuples()]))
+    of_cells = [share.loc[o.row, o.column] for o in ratios.itertuples()]
+    return _by_first_column(ratios.assign(p_at_least=of_cells))
 
-@table('p_at_least', caption='Share of resamples with RRC ≥ 0.8', section='sure', corner='autoencoder', digits=2,
-       painters=True, heat=True)
+@table('p_at_least', caption='Share of resamples with RRC ≥ 0.8', section='sure',
+       corner='autoencoder', digits=2, painters=True, heat=True)
 def p_at_least_table(ws): return ws.boot.p_at_least(0.8)
 
 # %% ../nbs/25_results.ipynb #4e5a001c
@@ -316,35 +331,42 @@ def concepts_of(ws): # `Workspace`
     "The concepts at t = 0.8 and their shares of resamples."
     return _by_first_column(concept_shares(ws.boot, formal_context(ws.rrc(), 0.8), 0.8))
 
-table('evidence/concepts', 'evidence', 'The concepts at t = 0.8, and the share of resamples in which each exists',
-      'sure', shown=concepts_of, corner='autoencoders', digits=2)(concepts_of)
+@table('evidence/concepts', 'evidence',
+       'The concepts at t = 0.8, and the share of resamples in which each exists', 'sure',
+       shown=concepts_of, corner='autoencoders', digits=2)
+def concepts_table(ws): return concepts_of(ws)
 
 def lives_of(ws): # `Workspace`
     "The life of every concept of the study's RRC."
     return _by_first_column(persistence(ws.rrc()))
 
-table('evidence/persistence', 'evidence', 'The life of every concept: from_t < t ≤ to_t', 'lattice', shown=lives_of,
-      folded=True, corner='autoencoders')(lives_of)
+@table('evidence/persistence', 'evidence', 'The life of every concept: from_t < t ≤ to_t',
+       'lattice', shown=lives_of, folded=True, corner='autoencoders')
+def lives_table(ws): return lives_of(ws)
 
 # %% ../nbs/25_results.ipynb #4e5a001d
-@table('evidence/orders', 'evidence', 'What kind of order the autoencoders are in, by threshold: shares of resamples',
-       'sure', corner='t', digits=2)
+@table('evidence/orders', 'evidence',
+       'What kind of order the autoencoders are in, by threshold: shares of resamples', 'sure',
+       corner='t', digits=2)
 def orders_table(ws): return _by_first_column(order_shares(ws.boot, ORDER_THRESHOLDS))
 
-@table('evidence/follows', 'evidence', 'Does their reach follow accuracy or size? Kendall’s τ with its interval',
-       'sure', corner='of classifiers', digits=2)
+@table('evidence/follows', 'evidence',
+       'Does their reach follow accuracy or size? Kendall’s τ with its interval', 'sure',
+       corner='of classifiers', digits=2)
 def follows_table(ws):
-    parameters = {n: sum(p.numel() for p in ws.classifier(n).parameters()) for n in ws.config.classifiers}
-    return _by_first_column(order_follows(ws.boot, parameters))
+    networks = {n: ws.classifier(n) for n in ws.config.classifiers}
+    sizes = {n: sum(p.numel() for p in o.parameters()) for n,o in networks.items()}
+    return _by_first_column(order_follows(ws.boot, sizes))
 
 # %% ../nbs/25_results.ipynb #d9a2563e
 def _two(ws): return ('',) if len(ws.config.classifiers)>1 else ()
 
 def _three(ws): return ('',) if len(ws.config.classifiers)>2 else ()
 
-@table('evidence/transfer', 'evidence', 'Transfer: what every classifier gains over A_S by a decoder trained for '
-       'another (mean, p Holm-corrected), its accuracy as a share of that on the originals, and the share of its '
-       'own gain', 'sure', items=_two, folded=True, later=True, corner='autoencoder', painters=True)
+@table('evidence/transfer', 'evidence', 'Transfer: what every classifier gains over A_S by a '
+       'decoder trained for another (mean, p Holm-corrected), its accuracy as a share of that on '
+       'the originals, and the share of its own gain', 'sure', items=_two, folded=True, later=True,
+       corner='autoencoder', painters=True)
 def transfer_table(ws):
     told,r = transfer(ws.boot),readings(ws.boot)
     with np.errstate(divide='ignore', invalid='ignore'): shares = r.read/r.original[:,None]
@@ -356,21 +378,24 @@ def transfer_table(ws):
                                         of_own_gain_high=of_gain.high))
 
 # %% ../nbs/25_results.ipynb #46467c37
-@table('evidence/null1', 'evidence', 'Null 1: the RRC if nobody helped anybody, s_j / min(d_i, d_j)', 'rrc', items=_two,
+@table('evidence/null1', 'evidence',
+       'Null 1: the RRC if nobody helped anybody, s_j / min(d_i, d_j)', 'rrc', items=_two,
        later=True, corner='autoencoder', painters=True, heat=True)
 def null1_table(ws): return null_rrc(ws.accuracy, 1)
 
-@table('evidence/null2', 'evidence', 'Null 2: the RRC if any other’s decoder did as well, the mean of each column',
-       'rrc', items=_two, folded=True, later=True, corner='autoencoder', painters=True, heat=True)
+@table('evidence/null2', 'evidence',
+       'Null 2: the RRC if any other’s decoder did as well, the mean of each column', 'rrc',
+       items=_two, folded=True, later=True, corner='autoencoder', painters=True, heat=True)
 def null2_table(ws): return null_rrc(ws.accuracy, 2)
 
-@table('evidence/affinity', 'evidence', 'Affinity: what is about the pair, beyond who paints and who reads '
-       '(γ of log accuracies)', 'sure', items=_three, folded=True, later=True, corner='autoencoder', painters=True)
+@table('evidence/affinity', 'evidence',
+       'Affinity: what is about the pair, beyond who paints and who reads (γ of log accuracies)',
+       'sure', items=_three, folded=True, later=True, corner='autoencoder', painters=True)
 def affinity_table(ws): return _by_first_column(affinity(ws.boot))
 
-@table('evidence/explained', 'evidence', 'How much of the order at t = 0.8 the nulls give; and in how many '
-       'permutations within the columns, and resamples, the lattice is a chain', 'sure', items=_two, folded=True,
-       later=True, corner='null', digits=2)
+@table('evidence/explained', 'evidence', 'How much of the order at t = 0.8 the nulls give; and in '
+       'how many permutations within the columns, and resamples, the lattice is a chain', 'sure',
+       items=_two, folded=True, later=True, corner='null', digits=2)
 def explained_table(ws):
     shuffled = replace(ws.boot, samples=permuted_rrc(ws.accuracy, seed=ws.config.seed))
     return order_explained(ws.accuracy, 0.8, ws.boot).assign(
@@ -395,17 +420,19 @@ def _three_axes(width, height):
     fig = Figure((3*width, height), dpi=100, layout='constrained')
     return fig,fig.subplots(1, 3)
 
-@figure('figures/nulls', 'evidence', 'RRC, and what it would be if nobody helped anybody (null 1) or if any other’s '
-        'decoder did as well (null 2)', 'rrc', items=_two, later=True)
+@figure('figures/nulls', 'evidence', 'RRC, and what it would be if nobody helped anybody (null 1) '
+        'or if any other’s decoder did as well (null 2)', 'rrc', items=_two, later=True)
 def nulls_figure(ws):
     tables = _beside_the_nulls(ws)
     marks = chance_marks(ws.boot, classes_of(ws))
     side = 1.2+0.55*len(marks)
     fig,axs = _three_axes(side, 0.8+0.4*len(marks))
-    for ax,(title,o) in zip(axs, tables.items()): _with_marks(plot_table(o, ax, t=0.8, title=title), marks)
+    for ax,(title,o) in zip(axs, tables.items()):
+        _with_marks(plot_table(o, ax, t=0.8, title=title), marks)
     return fig
 
-@figure('figures/null_lattices', 'evidence', 'the lattices of RRC and of both nulls at t = 0.8', 'rrc', items=_two, later=True)
+@figure('figures/null_lattices', 'evidence', 'the lattices of RRC and of both nulls at t = 0.8',
+        'rrc', items=_two, later=True)
 def null_lattices_figure(ws):
     fig,axs = _three_axes(2.6, 3.6)
     for ax,(title,o) in zip(axs, _beside_the_nulls(ws).items()):
@@ -415,12 +442,12 @@ def null_lattices_figure(ws):
 # %% ../nbs/25_results.ipynb #4e5a001f
 def _has_controls(ws): return ('',) if ws.control_names else ()
 
-@table('evidence/gains', 'evidence', 'Controls: what every classifier gains over A_S by its own autoencoder, by more '
-       'training on pixels (M), and by a classifier with random weights (N)', 'sure', items=_has_controls,
-       corner='classifier')
+@table('evidence/gains', 'evidence', 'Controls: what every classifier gains over A_S by its own '
+       'autoencoder, by more training on pixels (M), and by a classifier with random weights (N)',
+       'sure', items=_has_controls, corner='classifier')
 def gains(ws):
     acc = ws.accuracy
-    over_S = lambda row, i: acc.loc[row, i]-acc.loc['S', i]
+    def over_S(row, i): return acc.loc[row, i]-acc.loc['S', i]
     rows = [dict(classifier=i, S=acc.loc['S', i], gain=over_S(i, i), gain_of_M=over_S('M', i),
                  gain_of_N=over_S(f'N_{i}', i)) for i in ws.config.classifiers]
     return pd.DataFrame(rows).set_index('classifier')
@@ -431,7 +458,8 @@ def _has_seeds(ws): return ('',) if (ws.path/'seeds').is_dir() else ()
 def over_seeds(ws # `Workspace`
               ) -> pd.DataFrame: # seed, row, column, accuracy, rrc (NaN for rows that have none)
     "Accuracy and RRC of a study and of its finished repetitions."
-    others = [Workspace.open(p.parent, ws.device) for p in sorted(ws.path.glob('seeds/*/study.toml'))]
+    folders = [p.parent for p in sorted(ws.path.glob('seeds/*/study.toml'))]
+    others = [Workspace.open(folder, ws.device) for folder in folders]
     wanted = ('rrc.csv', 'crosseval/names.json')
     finished = [o for o in others if all((o.path/f).is_file() for f in wanted)]
     tidy = []
@@ -441,8 +469,8 @@ def over_seeds(ws # `Workspace`
         tidy += [(seed, i, j, accuracy.loc[i, j], ratios[j].get(i, float('nan'))) for i,j in cells]
     return pd.DataFrame(tidy, columns=['seed', 'row', 'column', 'accuracy', 'rrc'])
 
-@table('seeds', caption='RRC over seeds, and its interval over images', section='sure', items=_has_seeds,
-       corner='autoencoder', digits=2, painters=True)
+@table('seeds', caption='RRC over seeds, and its interval over images', section='sure',
+       items=_has_seeds, corner='autoencoder', digits=2, painters=True)
 def seed_spread(ws):
     columns = dict(seeds=('seed', 'nunique'), rrc_min=('rrc', 'min'), rrc_mean=('rrc', 'mean'),
                    rrc_max=('rrc', 'max'))
@@ -451,18 +479,20 @@ def seed_spread(ws):
     return _by_first_column(spread.join(intervals).reset_index())
 
 # %% ../nbs/25_results.ipynb #4e5a0021
-@table('evidence/paired', 'evidence', 'McNemar’s exact test of any two rows, Holm-corrected', 'sure', folded=True,
-       corner='classifier')
+@table('evidence/paired', 'evidence', 'McNemar’s exact test of any two rows, Holm-corrected',
+       'sure', folded=True, corner='classifier')
 def paired_table(ws): return _by_first_column(paired_tests(ws.crosseval, ws.boot))
 
-@table('evidence/agreement', 'evidence', 'How often two classifiers say the same, and Cohen’s κ', 'sure', folded=True,
-       corner='images', painters=True)
+@table('evidence/agreement', 'evidence', 'How often two classifiers say the same, and Cohen’s κ',
+       'sure', folded=True, corner='images', painters=True)
 def agreement_table(ws):
     pairs = agreement(ws.crosseval)
-    if ws.targets: pairs = pairs[pairs.column.map(ws.question)==pairs.other.map(ws.question)]   # of one question
+    if ws.targets:   # of one question
+        pairs = pairs[pairs.column.map(ws.question)==pairs.other.map(ws.question)]
     return _by_first_column(pairs)
 
-@table('evidence/per_class', 'evidence', 'Accuracy by class', 'sure', folded=True, corner='images', painters=True)
+@table('evidence/per_class', 'evidence', 'Accuracy by class', 'sure', folded=True, corner='images',
+       painters=True)
 def per_class_table(ws):
     vocab = None if ws.targets else ws.images.vocab
     return _by_first_column(per_class(ws.crosseval, vocab, ws.targets))
@@ -471,49 +501,58 @@ def per_class_table(ws):
 def _sureness_in_words(ws):
     boot = ws.boot
     width = (boot.rrc.high-boot.rrc.low).mean()
-    return _no_order(ws)+(boot.warning or f'{boot.groups} independent groups; intervals of RRC are {width:.2f} wide on average; '
-                            f'a chain at t = 0.8 in {boot.p_chain(0.8):.0%} of resamples')
+    wide = f'{boot.groups} independent groups; intervals of RRC are {width:.2f} wide on average'
+    chains = f'a chain at t = 0.8 in {boot.p_chain(0.8):.0%} of resamples'
+    return _no_order(ws)+(boot.warning or f'{wide}; {chains}')
 
 @study_stages
-def evidence_stages(ws): return [written_stage(ws, 'evidence', [*_RANKS, 'rrc.csv'], _sureness_in_words)]
+def evidence_stages(ws):
+    return [written_stage(ws, 'evidence', [*_RANKS, 'rrc.csv'], _sureness_in_words)]
 
 # %% ../nbs/25_results.ipynb #e75dc6fa
 def _looked_at(ws): return ws.shared('256 images', lambda: ws.reconstructions(256))
 
-@figure('figures/artefacts', 'quality', 'artefacts: checkerboard, colour shift, error near the border', 'marks')
+@figure('figures/artefacts', 'quality',
+        'artefacts: checkerboard, colour shift, error near the border', 'marks')
 def artefacts_figure(ws): return plot_artefacts(artefacts_table(ws).reset_index())
 
 @figure('figures/information', 'quality',
-        'normalised mutual information with the original (intra) and with other images (inter)', 'marks')
+        'normalised mutual information with the original (intra) and with other images (inter)',
+        'marks')
 def information_figure(ws): return plot_information(information_table(ws).reset_index()).figure
 
-@table('quality', 'quality', 'Likeness: PSNR in dB and SSIM, beside the accuracies', 'marks', corner='images',
-       painters=True)
+@table('quality', 'quality', 'Likeness: PSNR in dB and SSIM, beside the accuracies', 'marks',
+       corner='images', painters=True)
 def quality_table(ws):
     likeness = reconstruction_quality(*_looked_at(ws)).set_index('autoencoder')
     return likeness.join(ws.accuracy.add_prefix('top-1 of '))
 
 # %% ../nbs/25_results.ipynb #4e5a0025
 @table('artefacts', 'quality', 'Artefacts', 'marks', corner='images', painters=True)
-def artefacts_table(ws): return ws.shared('artefacts', lambda: artefacts(*_looked_at(ws)).set_index('autoencoder'))
+def artefacts_table(ws): return ws.shared('artefacts', lambda: _artefacts(ws))
+
+def _artefacts(ws): return artefacts(*_looked_at(ws)).set_index('autoencoder')
 
 def _information(ws):
     images,made = _looked_at(ws)
     return information(images, {'original': images, **made}).set_index('autoencoder')
 
-@table('information', 'quality', 'Normalised mutual information', 'marks', corner='images', painters=True)
+@table('information', 'quality', 'Normalised mutual information', 'marks', corner='images',
+       painters=True)
 def information_table(ws): return ws.shared('information', lambda: _information(ws))
+
+def _quality_in_words(ws): return f'PSNR of A_S {ws.table("quality").psnr["S"]:.1f} dB'
 
 @study_stages
 def quality_stages(ws):
     _,made,controls = _trained_weights(ws)
-    words = lambda ws: f'PSNR of A_S {ws.table("quality").psnr["S"]:.1f} dB'
-    return [written_stage(ws, 'quality', [*_RANKS, *made, *controls], words)]
+    return [written_stage(ws, 'quality', [*_RANKS, *made, *controls], _quality_in_words)]
 
 # %% ../nbs/25_results.ipynb #9905fb67
 @figure('figures/accuracy', dpi=150)
 def accuracy_figure(ws):
-    return plot_table(ws.accuracy, title='accuracy, top-1, 95 % intervals', intervals=ws.boot.accuracy).figure
+    title = 'accuracy, top-1, 95 % intervals'
+    return plot_table(ws.accuracy, title=title, intervals=ws.boot.accuracy).figure
 
 @figure('figures/rrc', dpi=150)
 def rrc_figure(ws):
@@ -526,7 +565,8 @@ def rrc_figure(ws):
 @figure('figures/lattice', dpi=150)
 def lattice_figure(ws):
     context = formal_context(ws.rrc(), 0.8)
-    return plot_lattice(context, title='t = 0.8', shares=concept_shares(ws.boot, context, 0.8)).figure
+    shares = concept_shares(ws.boot, context, 0.8)
+    return plot_lattice(context, title='t = 0.8', shares=shares).figure
 
 # %% ../nbs/25_results.ipynb #8e1426ce
 @figure('figures/persistence')
@@ -547,15 +587,17 @@ def rrc_epochs_figure(ws): return plot_rrc_epochs(epochs_of(ws))
 # %% ../nbs/25_results.ipynb #4e5a0029
 def _lenets(ws):
     "The classifiers that are LeNets."
-    return [n for n,full in ws.config.classifiers.items() if split_weights(full)[0] in ('lenet5', 'small/lenet5')]
+    kinds = {n: split_weights(full)[0] for n,full in ws.config.classifiers.items()}
+    return [n for n,kind in kinds.items() if kind in ('lenet5', 'small/lenet5')]
 
-@figure('figures/border', caption='the pixels that can reach the logits of LeNet-5, and how far A_S and its own '
-        'autoencoder are from the originals, pixel by pixel', section='marks', kind='',
-        items=lambda ws: ('',) if _lenets(ws) else ())
+@figure('figures/border', caption='the pixels that can reach the logits of LeNet-5, and how far '
+        'A_S and its own autoencoder are from the originals, pixel by pixel', section='marks',
+        kind='', items=lambda ws: ('',) if _lenets(ws) else ())
 def border_figure(ws):
     images,made = ws.reconstructions(128)
     coverage = input_coverage(LeNet5(len(ws.images.vocab), ws.config.size), ws.config.size)
-    return plot_border(coverage, images[0], {n: error_map(images, made[n]) for n in ('S', _lenets(ws)[0])})
+    errors = {n: error_map(images, made[n]) for n in ('S', _lenets(ws)[0])}
+    return plot_border(coverage, images[0], errors)
 
 # %% ../nbs/25_results.ipynb #4e5a002a
 def _panel_numbers(ws):
@@ -576,30 +618,34 @@ def overview_figure(ws):
     images,made,_ = _panelled(ws)
     return overview(images[:6], {name: o[:6] for name,o in made.items()})
 
-@figure('figures/panels/panel_{}', caption='panel {}', section='images', items=_panel_numbers, kind='')
+@figure('figures/panels/panel_{}', caption='panel {}', section='images', items=_panel_numbers,
+        kind='')
 def panel_figure(ws, number):
     (images,made,limits),k = _panelled(ws),int(number)
     return panel(images[k], {name: o[k] for name,o in made.items()}, limits)
 
 # %% ../nbs/25_results.ipynb #4e5a002b
+def _count_of_pictures(ws): return f'{len(list((ws.path/"figures").rglob("*.png")))} pictures'
+
 @study_stages
 def figure_stages(ws):
     _,made,_ = _trained_weights(ws)
     needs = ['rrc.csv', 'rrc_epochs.csv', 'crosseval/ranks.npy', *made, *_own_curves(ws)]
-    words = lambda ws: f'{len(list((ws.path/"figures").rglob("*.png")))} pictures'
-    return [written_stage(ws, 'figures', needs, words)]
+    return [written_stage(ws, 'figures', needs, _count_of_pictures)]
 
 # %% ../nbs/25_results.ipynb #f013e2e2
 def _of_table1(ws): return list(ws.config.classifiers) if ws.config.table1 else []
 
-@figure('figures/table1_{}', 'table 1', 'accuracy of {} over the epochs', 'table1', items=_of_table1, dpi=150)
+@figure('figures/table1_{}', 'table 1', 'accuracy of {} over the epochs', 'table1',
+        items=_of_table1, dpi=150)
 def table1_figure(ws, name):
     ax = plot_histories(rows_of_table1(ws, name))
     ax.set_title(f'{plain_text(name)} behind its autoencoder: what is trained')
     return ax.figure
 
-@figure('figures/figure3_{}', 'table 1', 'reconstructions of the pre-trained and of the random decoder, {}',
-        'table1', items=_of_table1, kind='')
+@figure('figures/figure3_{}', 'table 1',
+        'reconstructions of the pre-trained and of the random decoder, {}', 'table1',
+        items=_of_table1, kind='')
 def figure3(ws, name):
     images,auto = ws.shuffled_images(6),ws.autoencoder(name)
     file = ws.path/weights_file('table1', f'{name} random decoder')
@@ -611,7 +657,8 @@ def figure3(ws, name):
 def _row_of_table1(name, row, accuracy):
     "A row of Table 1, from the accuracies over the epochs."
     best = int(accuracy.idxmax())
-    return dict(classifier=name, trained=row, top1=accuracy.iloc[-1], best=accuracy.max(), best_epoch=best)
+    return dict(classifier=name, trained=row, top1=accuracy.iloc[-1], best=accuracy.max(),
+                best_epoch=best)
 
 @table('table1', 'table 1', 'Table 1', 'table1', corner='classifier',
        items=lambda ws: ('',) if ws.config.table1 else ())
@@ -620,13 +667,17 @@ def table1(ws):
     rows = [_row_of_table1(n, row, h.accuracy) for n,of in histories.items() for row,h in of.items()]
     return pd.DataFrame(rows).set_index('classifier')
 
+def _table1_in_words(ws):
+    rows = ws.table('table1').itertuples()
+    return ', '.join(f'{o.Index} {o.trained} {o.top1:.2f}' for o in rows)
+
 @study_stages
 def table1_result_stages(ws):
     if not ws.config.table1: return []
     _,made,_ = _trained_weights(ws)
-    trained = [weights_file('table1', f'{n} {row}') for n in ws.config.classifiers for row in TABLE1_PARTS]
-    words = lambda ws: ', '.join(f'{o.Index} {o.trained} {o.top1:.2f}' for o in ws.table('table1').itertuples())
-    return [written_stage(ws, 'table 1', [*made, *trained], words)]
+    names = [f'{n} {row}' for n in ws.config.classifiers for row in TABLE1_PARTS]
+    trained = [weights_file('table1', name) for name in names]
+    return [written_stage(ws, 'table 1', [*made, *trained], _table1_in_words)]
 
 # %% ../nbs/25_results.ipynb #4e5a0036
 SENTENCES = {}   # name of a function → the function, in the order of the report
