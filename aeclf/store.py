@@ -32,11 +32,11 @@ def shortened(text, # a list or a name, for a message
     "The text, cut where it is longer than a line."
     return text if len(text)<=room else text[:room-1].rstrip(', ')+'…'
 
-def _choices_in_a_line(name, choices, whole):
-    "All the choices, or of a long list the nearest few and where `whole` is."
+def _choices_in_a_line(choices, whole):
+    "All the choices, or of a long list the first few and where `whole` is."
     if len(every := ', '.join(choices))<=_LINE: return every
-    nearest = shortened(', '.join(difflib.get_close_matches(name, choices, n=3, cutoff=0)))
-    return f'{nearest} … ({len(choices)} in all{whole and f", see {whole}"})'
+    first = shortened(every, _LINE-20).rpartition(',')[0] or shortened(every)
+    return f'{first} … ({len(choices)} in all{whole and f", see {whole}"})'
 
 def unknown(kind:str, # what was asked for, e.g. `'classifier'`
             name:str, # the name that nobody knows
@@ -46,7 +46,7 @@ def unknown(kind:str, # what was asked for, e.g. `'classifier'`
            ) -> BadInput: # ready to be raised
     "The error for a `name` that is none of the `choices`, with the nearest one."
     near = difflib.get_close_matches(name, choices, n=1, cutoff=0.5)
-    known = f'choose from {_choices_in_a_line(name, shown or choices, whole)}'
+    known = f'choose from {_choices_in_a_line(shown or choices, whole)}'
     hint = f'did you mean {shortened(near[0])!r}?' if near else known
     return BadInput(f'unknown {kind} {shortened(name)!r}; {hint}')
 

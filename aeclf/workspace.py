@@ -554,6 +554,14 @@ def classifier(self:Workspace, name): # a classifier's name
     model.channels_last = weights_meta(file).get('channels_last', True)
     return self.ready(model)
 
+# %% ../nbs/23_workspace.ipynb #3a5c0020
+@patch(as_prop=True)
+def precision(self:Workspace):
+    "Of training; everything is measured in float32 (on a GPU, convolutions in its TF32)."
+    if not self.device.startswith('cuda'): return 'float32'
+    native = torch.cuda.is_bf16_supported(including_emulation=False)
+    return 'bfloat16 autocast' if native else 'float32'
+
 # %% ../nbs/23_workspace.ipynb #2af138e8
 _AUTOENCODERS = ['vgg16_bn:WEIGHTS', 's2snets:FILE']
 
@@ -594,6 +602,25 @@ def decoders(self:Workspace):
     "Every decoder of the study by name, `S` first."
     names = ['S', *self.config.classifiers, *self.control_names]
     return {name: self.autoencoder(name).decoder for name in names}
+
+# %% ../nbs/23_workspace.ipynb #23c00007
+@patch
+def add_note(self:Workspace, note): # a sentence
+    "Remember what a reader of the study should know."
+    if note not in self._notes: self._notes.append(note)
+
+@patch(as_prop=True)
+def notes(self:Workspace):
+    "What a reader of the study should know of its images and networks: sentences."
+    kept = self.path/'notes.txt'
+    if kept.is_file(): return kept.read_text(encoding='utf-8').splitlines()
+    return [*getattr(getattr(self, '_images', None), 'notes', ()), *self._notes]
+
+@patch
+def keep_notes(self:Workspace):
+    "Write the notes, where there are any."
+    if not self.notes: return
+    with atomic(self.path/'notes.txt') as p: p.write_text('\n'.join(self.notes)+'\n', encoding='utf-8')
 
 # %% ../nbs/23_workspace.ipynb #72e5aa93
 @patch
@@ -674,25 +701,6 @@ def _check_learnable(self:Workspace):
             give = f'give weights, such as {name}={full}:FILE, or leave it out'
             raise BadInput(f'{self.config.data}: classifier {name!r} has to be trained, but {lacks}; {give}')
 
-# %% ../nbs/23_workspace.ipynb #23c00007
-@patch
-def add_note(self:Workspace, note): # a sentence
-    "Remember what a reader of the study should know."
-    if note not in self._notes: self._notes.append(note)
-
-@patch(as_prop=True)
-def notes(self:Workspace):
-    "What a reader of the study should know of its images and networks: sentences."
-    kept = self.path/'notes.txt'
-    if kept.is_file(): return kept.read_text(encoding='utf-8').splitlines()
-    return [*getattr(getattr(self, '_images', None), 'notes', ()), *self._notes]
-
-@patch
-def keep_notes(self:Workspace):
-    "Write the notes, where there are any."
-    if not self.notes: return
-    with atomic(self.path/'notes.txt') as p: p.write_text('\n'.join(self.notes)+'\n', encoding='utf-8')
-
 # %% ../nbs/23_workspace.ipynb #23c00002
 def _named_orders(vocab):
     "Orders in which others may number the classes `vocab`, in words."
@@ -769,14 +777,6 @@ def check(self:Workspace):
         if c.autoencoder: self._check_widths(self.initial_autoencoder())
     if c.pretrain: unlabelled(self.source_place(c.pretrain), c.size, c.bs, c.framing)
     return self
-
-# %% ../nbs/23_workspace.ipynb #3a5c0020
-@patch(as_prop=True)
-def precision(self:Workspace):
-    "Of training; everything is measured in float32 (on a GPU, convolutions in its TF32)."
-    if not self.device.startswith('cuda'): return 'float32'
-    native = torch.cuda.is_bf16_supported(including_emulation=False)
-    return 'bfloat16 autocast' if native else 'float32'
 
 # %% ../nbs/23_workspace.ipynb #846c6097
 @patch
