@@ -35,8 +35,8 @@ from .reconstruction import shuffled_images as first_shuffled
 from .rrc import bootstrap as resample
 from .rrc import rrc as relative_capacity
 from .segnet import SegNet,begun_at_random,check_size,reinitialized
-from .store import BadInput,Note,atomic,copied,digest,file_digest,load_weights,read_tensors,seeded,shortened,unknown
-from .store import weights_meta
+from .store import BadInput,Note,atomic,check_values,copied,digest,file_digest,load_weights
+from .store import read_tensors,seeded,shortened,unknown,weights_meta
 from .tables import read_own_table
 from .training import check_callbacks
 from .unlabelled import unlabelled
@@ -498,6 +498,7 @@ def full_name(self:Workspace, name): # a classifier's name
 def _made(self:Workspace, name, make, weights):
     "What `make` makes of the weights, where they lie; what is to know of them becomes notes."
     model = make(self.place(weights) if weights else None)
+    with _said_of(name): check_values(model)
     for note in getattr(model, 'notes', ()): self.add_note(f'classifier {name!r}: {note}')
     return model
 
