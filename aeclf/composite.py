@@ -9,7 +9,7 @@ __all__ = ['EDGES', 'freeze', 'unfreeze', 'as_frozen', 'Composite', 'in_fast_lay
            'try_network']
 
 # %% ../nbs/08_composite.ipynb #4494bfc5
-import copy,re
+import re
 from collections.abc import Mapping
 from contextlib import contextmanager
 from functools import partial
@@ -20,7 +20,7 @@ from torch import nn
 from torch.nn.parameter import is_lazy
 from fastcore.basics import patch
 from .classifiers import Classifier
-from .store import BadInput,seeded
+from .store import BadInput,copied,seeded
 
 # %% ../nbs/08_composite.ipynb #6f4abda5
 def _stays(module, mode=True): return module
@@ -399,7 +399,7 @@ def _runs_as_well_fast(classifier, images, logits):
 
 def _check_training(classifier, images, name):
     "`BadInput` unless a step of training runs."
-    model = unfreeze(copy.deepcopy(classifier))
+    model = unfreeze(copied(classifier))
     try:
         answers = _tensors(model(images))
         sum(F.cross_entropy(o, o.detach().argmin(1)) for o in answers).backward()

@@ -171,6 +171,12 @@ def _forget_statistics(module):
 _NOT_ANEW = 'cannot be drawn anew; take the network before it was quantised or frozen'
 _NOTHING_TO_DRAW = 'it has no parameters that could be drawn anew; leave it out of the controls'
 
+def _frozen_names(module):
+    "The names of tensors in the code of scripts that have no parameters."
+    held = frozen_in_scripts(module)
+    frozen = [name for name,m in module.named_modules() if not list(m.parameters())]
+    return [k.lstrip('.') for k in held if k.rpartition('.')[0] in frozen]
+
 def _fixed_names(module):
     "The names of all that was learnt and cannot be drawn."
     state = module.state_dict()
@@ -179,9 +185,7 @@ def _fixed_names(module):
     quantised = [k for k,v in state.items() if getattr(v, 'is_quantized', False)]
     drawable = lambda p: p.is_floating_point() or p.is_complex()
     whole = [k for k,p in module.named_parameters() if not drawable(p)]
-    scripts = [m for m in module.modules() if isinstance(m, torch.jit.ScriptModule)]
-    frozen = [k for m in scripts if not list(m.parameters()) for k in frozen_in_scripts(m)]
-    return [*packed, *quantised, *whole, *(k.lstrip('.') for k in frozen)]
+    return [*packed, *quantised, *whole, *_frozen_names(module)]
 
 def _check_drawable(module):
     "`BadInput` for a network that cannot be begun anew."
