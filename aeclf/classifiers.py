@@ -17,8 +17,9 @@ from collections.abc import Callable,Mapping
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
-import torch,torchvision
+import numpy as np,torch,torchvision
 import torch.nn.functional as F
+from PIL import Image
 from fastcore.basics import patch
 from torch import nn
 from torch.nn.parameter import is_lazy
@@ -307,7 +308,7 @@ def _torchvision_weights(name):
 def _torchvision(name, n_classes, size, weights):
     names = torchvision.models.list_models(torchvision.models)
     if name not in names:
-        raise unknown('classifier', f'torchvision/{name}', [f'torchvision/{n}' for n in names])
+        raise unknown('classifier', f'torchvision/{name}', [f'torchvision/{n}' for n in names], 'torchvision.models.list_models()')
     recipe = _recipe(name, weights)
     own = recipe.transforms()
     edge = own.crop_size[0]
@@ -325,7 +326,7 @@ def _timm(name, n_classes, size, weights):
     try: import timm
     except ImportError: raise BadInput(f"classifier 'timm/{name}' {_NEEDS_TIMM}") from None
     if not timm.is_model(name):
-        raise unknown('classifier', f'timm/{name}', [f'timm/{n}' for n in timm.list_models()])
+        raise unknown('classifier', f'timm/{name}', [f'timm/{n}' for n in timm.list_models()], 'timm.list_models()')
     try: net = timm.create_model(name, num_classes=n_classes)
     except RuntimeError:
         tagged = timm.list_pretrained(f'{name.partition(".")[0]}.*')
@@ -478,14 +479,20 @@ def _form_of(name):
     if '.py:' in name: return 'FILE.py:FUNCTION',name
     if f'{kind}/NAME' in FAMILIES: return f'{kind}/NAME',rest
     if name in FAMILIES: return name,name
-    def in_short(form): return form if form.endswith('/NAME') else re.sub('/.*', '/…', form)
-    shown = [in_short(form) for form in FAMILIES]
-    raise unknown('classifier', name, list(FAMILIES), shown=list(dict.fromkeys(shown)))
+    raise unknown('classifier', name, list(FAMILIES), shown=_forms_in_short())
+
+def _forms_in_short():
+    "The forms of names; of several that begin alike, such as `small/vgg`, the beginning."
+    short = [form if form.endswith('/NAME') else re.sub('/.*', '/…', form) for form in FAMILIES]
+    return list(dict.fromkeys(short))
 
 def _made_whole(model, size):
     "The `model` in float32, with lazy layers as an image of this size makes them."
     if any(is_lazy(p) for p in model.parameters()):
-        with torch.no_grad(): model.eval()(torch.zeros(1, 3, size, size))
+        try:
+            with torch.no_grad(): model.eval()(torch.zeros(1, 3, size, size))
+        except Exception as e:   # a network raises anything
+            raise BadInput(f'its lazy layers learn nothing from {size} pixels ({shortened(str(e))}); mend its forward') from e
         model.train()
     return model.float()
 
@@ -540,27 +547,28 @@ def is_weights_file(weights # as `classifier` takes them
     return Path(weights).suffix in _SUFFIXES or Path(weights).is_file()
 
 # %% ../nbs/06_classifiers.ipynb #6b8a2004
-def _processor_edges(processor):
-    "The size that a Hugging Face image processor makes, pixels or (height, width); None: as it comes."
-    cropped = getattr(processor, 'do_center_crop', False) and getattr(processor, 'crop_size', None)
-    if not cropped and not getattr(processor, 'do_resize', True): return None
-    size = cropped or getattr(processor, 'size', None)
-    if not size or isinstance(size, int): return size or None
-    get = size.get if isinstance(size, Mapping) else lambda name: getattr(size, name, None)
-    height,width = (get(name) or get('shortest_edge') for name in ('height', 'width'))
-    return _edges((3, height, width)) if height and width else None
+_CANNOT_BE_ASKED = 'cannot be asked what it does; give mean, std and size in its place'
+
+def _made_by(processor, edge):
+    "What a Hugging Face image processor makes of a black and a white picture, 2×3×H×W."
+    pictures = [Image.fromarray(np.full((edge, edge, 3), level, np.uint8)) for level in (0, 255)]
+    try: made = torch.as_tensor(processor(images=pictures, return_tensors='pt')['pixel_values']).float()
+    except Exception as e:   # a processor raises anything
+        raise BadInput(f'a {type(processor).__name__} {_CANNOT_BE_ASKED}') from e
+    if made.ndim==4 and made.shape[:2]==(2, 3): return made
+    raise BadInput(f'a {type(processor).__name__} {_CANNOT_BE_ASKED}')
 
 def _said_by_processor(processor):
     "What a Hugging Face image processor says of its images, as arguments of `Classifier`."
     processor = getattr(processor, 'image_processor', processor)
-    said = lambda name, default: getattr(processor, name, None) if hasattr(processor, name) else default
-    scale = 255*said('rescale_factor', 1/255) if said('do_rescale', True) else 255
-    shift = 1 if said('rescale_offset', False) else 0
-    normalises = said('do_normalize', True)
-    mean = torch.tensor(said('image_mean', 0.) if normalises else 0.)
-    std = torch.tensor(said('image_std', 1.) if normalises else 1.)
-    how = 'bicubic' if str(said('resample', 2)).lower().endswith(('3', 'bicubic')) else 'bilinear'
-    return dict(mean=(mean+shift)/scale, std=std/scale, size=_processor_edges(processor), interpolation=how)
+    made = _made_by(processor, edge=61)
+    height,width = made.shape[-2:]
+    black,white = made[:, :, height//2, width//2]
+    mean,std = -black/(white-black),1/(white-black)
+    how = 'bicubic' if str(getattr(processor, 'resample', 2)).lower().endswith(('3', 'bicubic')) else 'bilinear'
+    size = None if (height, width)==(61, 61) else _edges((3, height, width))
+    rounded = {k: [round(v, 6) for v in o.tolist()] for k,o in (('mean', mean), ('std', std))}
+    return rounded | dict(size=size, interpolation=how)
 
 def _processor_of(*things):
     "The image processor that one of these carries, or None."
@@ -696,7 +704,7 @@ def _both_names(entry, letters):
     if '=' in entry: return entry.split('=', 1)
     head,_,weights = entry.partition(':')
     if head not in letters and not _may_be_full(entry):
-        raise unknown('classifier', entry, [*letters, *FAMILIES])
+        raise unknown('classifier', entry, [*letters, *FAMILIES], shown=[*letters, *_forms_in_short()])
     if head not in letters: return _short_name(entry),entry
     if not weights: return head,letters[head]
     return head,f'{split_weights(letters[head])[0]}:{weights}'

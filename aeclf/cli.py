@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Annotated,Optional
 import typer
 import aeclf
-from .store import BadInput
+from .store import BadInput,Note
 
 # %% ../nbs/28_cli.ipynb #32810c66
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False,
@@ -111,6 +111,7 @@ def _shown_once_for_letters(show):
 def _prepare_process():
     "What a command needs of the process that it runs in."
     warnings.simplefilter('ignore', FutureWarning)   # fastai still asks torch for TorchScript
+    warnings.simplefilter('ignore', Note)            # the run says them itself
     os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')   # threads sleep while they wait: far faster on a busy machine
     os.environ.update(MPLBACKEND='agg', MATPLOTLIBRC=str(Path(aeclf.__file__).with_name('matplotlibrc')))
     warnings.showwarning = _shown_once_for_letters(warnings.showwarning)
@@ -244,7 +245,6 @@ def _print_beginning(study):
     c = study.config
     print(f'{c.data}, {c.size} pixels, {", ".join(c.classifiers)}, seed {c.seed}, '
           f'on {study.device} in {study.precision} → {study.path}', flush=True)
-    for note in study.notes: print(f'note: {note}', flush=True)
     if c.skip_unreadable: print(_left_out(getattr(study.images, 'skipped', {})), flush=True)
     if is_ledger_lost(study.ledger, study.stages):
         print('stages.json is lost: every stage is done again', flush=True)

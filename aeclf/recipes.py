@@ -67,6 +67,10 @@ def _training_stage(name, needs, curve, weights, work, later=()):
     return Stage(name, needs, [history_file(curve), weights, *later], work, list(later))
 
 # %% ../nbs/24_recipes.ipynb #96f51c4f
+def _layout_meta(model):
+    "What is kept of a classifier that does not run in channels-last."
+    return dict(channels_last=False) if model.channels_last is False else {}
+
 def train_classifier(ws,   # `Workspace`
                      name, # of a classifier
                      tell, # called with the fraction done
@@ -76,7 +80,8 @@ def train_classifier(ws,   # `Workspace`
     learn = classifier_learner(ws.loaders(name), model, opt_func=optimizer(ws))
     if origin: history = learn.quietly().fit_poly(0, 0)
     else: history = fit(ws, learn, 'classifiers', tell, name)
-    keep(ws, model, 'classifiers', name, name, history, classes=[str(o) for o in ws.vocab(name)])
+    keep(ws, model, 'classifiers', name, name, history, classes=[str(o) for o in ws.vocab(name)],
+         **_layout_meta(model))
     top1 = f'top-1 {history.accuracy.iloc[-1]:.2f}'
     if full=='given': return f'{top1}, as it was handed over'
     return f'{top1}, as it came from {origin}' if origin else top1

@@ -41,7 +41,7 @@ from .reconstruction import artefacts,error_map,lab_limits,reconstruct,reconstru
 from .rrc import plot_rrc_epochs,rrc_epochs
 from .segnet import SegNet
 from .stages import Ledger,Stage,study_stages
-from .store import BadInput,atomic,load_weights,unknown
+from .store import BadInput,atomic,load_weights,unknown,weights_meta
 from .tables import letters_of_all_scripts,plain_text,plot_table,write_table
 from .training import plot_histories
 from .workspace import Workspace,weights_file
@@ -182,6 +182,12 @@ def _images_in_words(ws):
     return (f'{len(dls.train_ds)} in an epoch of training, {len(valid)} for validation in {groups} '
             f'independent groups, {len(dls.vocab)} classes{left_out}')
 
+def _layout_in_words(ws):
+    "How networks lie in memory."
+    files = {name: ws.path/weights_file('classifiers', name) for name in ws.config.classifiers}
+    slow = [name for name,f in files.items() if f.is_file() and not weights_meta(f).get('channels_last', True)]
+    return 'channels-last' + (f', but contiguous: {", ".join(slow)}' if slow else '')
+
 def _circumstances(ws):
     "What the numbers of a study depend on besides its configuration."
     valid,packages = ws.images.valid_ds,('aeclf', 'torch', 'torchvision', 'fastai', 'concepts')
@@ -190,7 +196,7 @@ def _circumstances(ws):
     return dict(
         images=_images_in_words(ws), digest=images_digest(valid), device=ws.device,
         precision=f'{ws.precision} in training, float32 in measuring',
-        memory_format='channels-last', watched=watched, **notes, threads=torch.get_num_threads(),
+        memory_format=_layout_in_words(ws), watched=watched, **notes, threads=torch.get_num_threads(),
         versions=', '.join(f'{name} {_version_of(name)}' for name in packages),
         machine=f'Python {platform.python_version()}, {platform.system()} {platform.machine()}')
 

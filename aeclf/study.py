@@ -147,10 +147,11 @@ def prepare(self:Study):
 def run(self:Study,
     line=no_line,     # context manager: a stage's name → a function that takes the fraction done
     done=print_stage, # called after each stage: name, result, seconds (None if it was there)
-    say=print,        # called with each line on the files from outside, before anything is done
+    say=print,        # called with each note, and each line on the files from outside, before anything is done
 ) -> list: # the names of the stages that were run; empty when the study was finished
     "Do every stage that is not done."
     self.prepare()
+    for note in self.notes: say(f'note: {note}')
     if self.tell_of_files(say, pictures=True): self.forget_images()
     return run_stages(self.ledger, self.stages, line, done)
 
