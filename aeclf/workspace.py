@@ -161,7 +161,7 @@ def is_entered(path,    # where it may lie
 def _files_below(folder, kind):
     "The files below a folder that a source of images of this kind may read."
     if not folder.is_dir(): return []
-    if kind in ('folder', 'imagenet'): return image_files(folder)
+    if kind in ('folder', 'images', 'imagenet'): return image_files(folder)
     return sorted(p for p in folder.rglob('*') if p.is_file() and not is_hidden(p.name))
 
 def _named_below(root, files):
@@ -202,7 +202,7 @@ def list_collection(spec,  # as `collection` takes it
                    ) -> dict: # as `listing_of` returns it; first the folders that were looked through
     "What the files of a source of images are known by, now."
     names = None if dls is None else _those_read(dls, place)
-    folders = _folders_of(names, [] if dls is None else dls.vocab)
+    folders = getattr(dls, 'folders', None) or _folders_of(names, getattr(dls, 'vocab', None) or [])
     files = collection(spec, place, folders)
     return listing_of(files, names or {n for n in files if not n.endswith('/')})
 
