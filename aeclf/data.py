@@ -7,7 +7,7 @@ Docs: https://aeclf.github.io/aeclf/data.html.md"""
 # %% auto #0
 __all__ = ['PHOTOS', 'SOURCES', 'NO_LABELS', 'photograph', 'split_photograph', 'RandomCrops', 'FixedCrops', 'check_item',
            'check_datasets', 'CheckedItem', 'dataloaders', 'photos', 'thinned', 'images_digest', 'Source', 'source',
-           'load', 'folder', 'pictures', 'cifar10', 'synsets', 'imagenet']
+           'load', 'folder', 'images', 'cifar10', 'synsets', 'imagenet']
 
 # %% ../nbs/04_data.ipynb #02baf292
 import hashlib,os,pickle,random,re,unicodedata
@@ -558,19 +558,19 @@ def _beginning(file):
     "What tells a picture from others of its length."
     with open(file, 'rb') as f: return f.read(1<<16)
 
-def _without_copies(train, valid):
-    "The items of `train` whose files are no copies of files of `valid`."
+def _copies(train, valid):
+    "The files of `train` that are copies of files of `valid`."
     of_length = {}
     for f,_ in valid: of_length.setdefault(f.stat().st_size, []).append(f)
     is_copy = lambda f: any(_beginning(f)==_beginning(o) for o in of_length.get(f.stat().st_size, ()))
-    return [item for item in train if not is_copy(item[0])]
+    return {f for f,_ in train if is_copy(f)}
 
-def _held_out(items, root):
-    "Items to train on, a fifth to measure on, and how many copies of those were left out."
-    train,valid = _split_by_path(items, root)
-    kept = _without_copies(train, valid)
-    if not kept: raise BadInput(f'{root}: all images are copies of one; give different ones')
-    return kept,valid,len(train)-len(kept)
+def _apart(train, valid, root):
+    "Items to train on, without copies of those to measure on; these; and the copies."
+    copies = _copies(train, valid)
+    kept = [item for item in train if item[0] not in copies]
+    if not kept: raise BadInput(f'{root}: only copies of the images to measure on are left to train on; give others')
+    return kept,valid,sorted(copies)
 
 # %% ../nbs/04_data.ipynb #04000010
 def _two_parts(path):
@@ -580,17 +580,14 @@ def _two_parts(path):
     train,valid = _named(parts, _TRAIN),_named(parts, _VALID)
     return (train[0], valid[0]) if len(train)==1 and valid else None
 
-def _split_pictures(path, without=()):
-    "Items to train on, items to measure on, how many copies of these were left out, and the two parts or None."
+def _split_pictures(path, parts, without=()):
+    "Items to train on and to measure on of a folder of pictures, or of two parts of it; and copies left out."
     below = lambda d: [(f, 0) for f in image_files(d) if f not in without]
-    parts = _two_parts(path)
-    if parts is None: return *_held_out(below(path), path),None
+    if parts is None: return _apart(*_split_by_path(below(path), path), path)
     train,valid = map(below, parts)
     for part,items in zip(parts, (train, valid)):
         if not items: raise BadInput(f'{part}: no image that can be read; mend them')
-    kept = _without_copies(train, valid)
-    if not kept: raise BadInput(f'{parts[0]}: nothing but copies of what is in {parts[1].name}/; give others')
-    return kept,valid,len(train)-len(kept),parts
+    return _apart(train, valid, parts[0])
 
 # %% ../nbs/04_data.ipynb #04000012
 def _split_notes(folder, missing, learnt, measured):
@@ -598,7 +595,8 @@ def _split_notes(folder, missing, learnt, measured):
     fifth = f'a fifth of {folder.resolve().name}/ is measured, by the hash of the paths'
     return [f'no {missing}: {fifth}, {measured}; to train on {learnt}']
 
-def _copies_notes(copies): return [f'{copies:,} copies of measured pictures left out of the training'] if copies else []
+def _copies_notes(copies):
+    return [f'{len(copies):,} copies of measured pictures left out of the training'] if copies else []
 
 def _pictures_notes(path, train, valid, copies, parts, bad):
     "What a reader of the study should know of how the pictures were found."
@@ -606,31 +604,33 @@ def _pictures_notes(path, train, valid, copies, parts, bad):
     notes = [f'to train on {learnt}; to measure on {measured}']
     if parts is None: notes = _split_notes(path, 'train/ beside a valid/', learnt, measured)
     outside = ' and '.join(f'{d.name}/' for d in parts or ())
-    n_used = len(train)+len(valid)+copies
+    n_used = len(train)+len(valid)+len(copies)
     return notes+_copies_notes(copies)+_left_out_notes(path, n_used, len(bad), outside)
 
 # %% ../nbs/04_data.ipynb #04000013
 NO_LABELS = 'these pictures have no labels'
 
 @source('images:PATH')
-def pictures(path,         # folder of pictures at any depth, or of train/ and valid/ (val/, test/) with such
-             size=64,      # edge of an image, pixels
-             bs=32,        # images in a training batch
-             framing='crop', # how images are cut from pictures, one of `FRAMINGS`
-             limit=None,   # (training images, validation images) at most, evenly from all
-             device='cpu', # where the batches go
-             num_workers=None, # processes that read images; default: as many as pay off
-             skip_unreadable=False, # leave out what cannot be read as an image, rather than stop
-            ) -> DataLoaders: # `.vocab` is None, every label 0; with `.skipped`, path → reason, `.notes` and `.lacks`
+def images(path,         # folder of pictures at any depth, or of train/ and valid/ (val/, test/) with such
+           size=64,      # edge of an image, pixels
+           bs=32,        # images in a training batch
+           framing='crop', # how images are cut from pictures, one of `FRAMINGS`
+           limit=None,   # (training images, validation images) at most, evenly from all
+           device='cpu', # where the batches go
+           num_workers=None, # processes that read images; default: as many as pay off
+           skip_unreadable=False, # leave out what cannot be read as an image, rather than stop
+          ) -> DataLoaders: # `.vocab` is None, every label 0; with `.skipped`, path → reason, `.notes` and `.lacks`
     "Loaders for a folder of pictures without classes; `BadInput` unless every picture can be read."
     path = Path(path)
     if not path.is_dir(): raise BadInput(f'{path}: no such folder; give one with pictures in it, at any depth')
     if not (files := image_files(path)): raise BadInput(f'{path}: no images below it; give a folder of images')
-    bad = unreadable(files)
+    bad,parts = unreadable(files),_two_parts(path)
     if not skip_unreadable: check_readable(bad)
-    train,valid,copies,parts = _split_pictures(path, bad)
+    train,valid,copies = _split_pictures(path, parts, bad)
     dls = _picture_loaders(train, valid, None, path, size, bs, framing, limit, device, num_workers)
-    dls.skipped,dls.notes,dls.lacks = bad,_pictures_notes(path, train, valid, copies, parts, bad),NO_LABELS
+    dls.notes = _pictures_notes(path, train, valid, copies, parts, bad)
+    dls.skipped,dls.read,dls.lacks = bad,copies,NO_LABELS
+    dls.folders = [d.name for d in parts or ()] or ['.']
     return dls
 
 # %% ../nbs/04_data.ipynb #b111b736
@@ -756,13 +756,14 @@ def imagenet(path,           # folder with train/ and val/, or with one of them,
              device='cpu',   # where the batches go
              num_workers=None, # processes that read images; default: as many as pay off
             ) -> DataLoaders: # 1,000 classes, the synsets in order; with `.notes` and `.lacks`
-    "Loaders for ImageNet or a part of it: random resized crop and flip to train on; of 256 the centre 224 to measure on."
+    "Loaders for ImageNet or a part of it; `BadInput` for what is none."
     path = Path(path)
     if not path.is_dir():
         raise BadInput(f'{path}: no such folder; give the one that holds train/ and val/')
-    parts,copies = _imagenet_parts(path),0
+    parts,copies = _imagenet_parts(path),[]
     if all(parts): train,valid = map(_synset_items, parts)
-    else: train,valid,copies = _held_out(_synset_items(parts[0] or parts[1]), path)
+    else: train,valid,copies = _apart(*_split_by_path(_synset_items(parts[0] or parts[1]), path), path)
     dls = _picture_loaders(train, valid, synsets(), path, size, bs, framing, limit, device, num_workers)
     dls.notes,dls.lacks = _imagenet_notes(train, valid, parts, copies),_what_lacks(train, parts)
+    dls.read,dls.folders = copies,[d.name for d in parts] if all(parts) else ['.']
     return dls

@@ -114,7 +114,7 @@ def test_pictures_at_any_depth(tmp_path, folders, sizes, words):
 @pytest.mark.parametrize('make, words', [
     (lambda p: None, 'no such folder'), (lambda p: p.mkdir(), 'no images below it'), (lambda p: drawn(p, 1), 'only one image'),
     (lambda p: (drawn(p, 3)/'00.png').write_bytes(b'x'), '00.png: cannot be read as an image'),
-    (lambda p: (drawn(p/'train', 3), (p/'val').mkdir(), shutil.copy(p/'train'/'00.png', p/'val'), [(p/'train'/f'0{k}.png').unlink() for k in (1, 2)]), 'nothing but copies')])
+    (lambda p: (drawn(p/'train', 3), (p/'val').mkdir(), shutil.copy(p/'train'/'00.png', p/'val'), [(p/'train'/f'0{k}.png').unlink() for k in (1, 2)]), 'only copies of')])
 def test_pictures_that_are_none(tmp_path, make, words):
     make(tmp_path/'p')
     with pytest.raises(BadInput, match=words): load(f'images:{tmp_path/"p"}', 32, 4)
