@@ -24,7 +24,7 @@ class BadInput(ValueError):
 class Note(UserWarning): "What a user should know, though it is no mistake."
 
 # %% ../nbs/01_store.ipynb #7526ec23
-_LINE = 100   # letters that a list in a message may have
+_LINE = 120   # letters that a list in a message may have
 
 def shortened(text, # a list or a name, for a message
               room=_LINE, # letters that it may have

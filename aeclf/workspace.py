@@ -35,8 +35,8 @@ from .reconstruction import shuffled_images as first_shuffled
 from .rrc import bootstrap as resample
 from .rrc import rrc as relative_capacity
 from .segnet import SegNet,begun_at_random,check_size,reinitialized
-from .store import BadInput,Note,atomic,copied,digest,file_digest,load_weights,read_tensors,seeded,shortened,unknown
-from .store import weights_meta
+from .store import BadInput,Note,atomic,check_values,copied,digest,file_digest,load_weights
+from .store import read_tensors,seeded,shortened,unknown,weights_meta
 from .tables import read_own_table
 from .training import check_callbacks
 from .unlabelled import unlabelled
@@ -161,7 +161,7 @@ def is_entered(path,    # where it may lie
 def _files_below(folder, kind):
     "The files below a folder that a source of images of this kind may read."
     if not folder.is_dir(): return []
-    if kind in ('folder', 'imagenet'): return image_files(folder)
+    if kind in ('folder', 'images', 'imagenet'): return image_files(folder)
     return sorted(p for p in folder.rglob('*') if p.is_file() and not is_hidden(p.name))
 
 def _named_below(root, files):
@@ -202,7 +202,7 @@ def list_collection(spec,  # as `collection` takes it
                    ) -> dict: # as `listing_of` returns it; first the folders that were looked through
     "What the files of a source of images are known by, now."
     names = None if dls is None else _those_read(dls, place)
-    folders = _folders_of(names, [] if dls is None else dls.vocab)
+    folders = getattr(dls, 'folders', None) or _folders_of(names, getattr(dls, 'vocab', None) or [])
     files = collection(spec, place, folders)
     return listing_of(files, names or {n for n in files if not n.endswith('/')})
 
@@ -498,6 +498,7 @@ def full_name(self:Workspace, name): # a classifier's name
 def _made(self:Workspace, name, make, weights):
     "What `make` makes of the weights, where they lie; what is to know of them becomes notes."
     model = make(self.place(weights) if weights else None)
+    with _said_of(name): check_values(model)
     for note in getattr(model, 'notes', ()): self.add_note(f'classifier {name!r}: {note}')
     return model
 
