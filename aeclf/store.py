@@ -373,6 +373,7 @@ def _content(value, name):
     if isinstance(value, torch.Tensor): yield from _tensor_content(value, name)
     elif _said_by_itself(value): yield repr(value).encode()
     elif isinstance(value, (set, frozenset)): yield from _content(sorted(value, key=repr), name)
+    elif isinstance(value, torch.ScriptObject): yield from _content(value.__getstate__(), name)
     elif isinstance(value, dict):
         for k in sorted(value, key=repr): yield from _content([k, value[k]], name)
     elif isinstance(value, (list, tuple)):
