@@ -45,9 +45,10 @@ def unknown(kind:str, # what was asked for, e.g. `'classifier'`
             shown=None, # what is listed where none is near; default: the choices
            ) -> BadInput: # ready to be raised
     "The error for a `name` that is none of the `choices`, with the nearest one."
-    near = difflib.get_close_matches(name, choices, n=1, cutoff=0.5)
+    same = os.path.commonprefix([name, *choices]).rfind('/')+1   # a beginning that all share says nothing
+    near = difflib.get_close_matches(name[same:], [o[same:] for o in choices], n=1, cutoff=0.5)
     known = f'choose from {_choices_in_a_line(shown or choices, whole)}'
-    hint = f'did you mean {shortened(near[0])!r}?' if near else known
+    hint = f'did you mean {shortened(name[:same]+near[0])!r}?' if near else known
     return BadInput(f'unknown {kind} {shortened(name)!r}; {hint}')
 
 # %% ../nbs/01_store.ipynb #990ec082
