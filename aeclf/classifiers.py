@@ -488,13 +488,14 @@ def _forms_in_short():
 
 def _made_whole(model, size):
     "The `model` in float32, with lazy layers as an image of this size makes them."
+    model = model.float()
     if any(is_lazy(p) for p in model.parameters()):
         try:
             with torch.no_grad(): model.eval()(torch.zeros(1, 3, size, size))
         except Exception as e:   # a network raises anything
             raise BadInput(f'its lazy layers learn nothing from {size} pixels ({shortened(str(e))}); mend its forward') from e
         model.train()
-    return model.float()
+    return model
 
 def classifier(name,           # such as `lenet5`, `small/vgg`, `timm/NAME`, `FILE.py:FUNCTION`
                n_classes=1000, # width of the logits

@@ -21,7 +21,7 @@ import tomli_w
 from .classifiers import SCALES,check_classifier_names,named_classifiers
 from .data import SOURCES
 from .pictures import FRAMINGS
-from .store import BadInput,atomic,unknown
+from .store import BadInput,atomic,shortened,unknown
 
 # %% ../nbs/21_config.ipynb #86e74977
 def _per_training(classifiers, autoencoder, decoders):
@@ -213,14 +213,24 @@ def read_config(path # study.toml
     return Config(**values)
 
 # %% ../nbs/21_config.ipynb #c0f1000d
+def _first_difference(here, there):
+    "The first key under which two mappings differ, and what stands there and here, cut to a line."
+    key = next(k for k in {**there, **here} if there.get(k)!=here.get(k))
+    shown = [shortened(repr(o[key]), 60) if key in o else 'missing' for o in (there, here)]
+    return key,*shown
+
 def difference(ours,  # `Config`
                theirs # `Config`
               ) -> str: # such as `size is 32 there and 64 here`; empty where they are equal
     "The first setting in which two configurations differ, in words."
     here,there = _with_tuples(asdict(ours)),_with_tuples(asdict(theirs))
-    for k in there:
-        if k!='files' and there[k]!=here[k]: return f'{k} is {there[k]!r} there and {here[k]!r} here'
-    return ''
+    del here['files'],there['files']
+    if here==there: return ''
+    key,then,now = _first_difference(here, there)
+    if isinstance(there[key], dict):   # of a mapping only the entry in question
+        inner,then,now = _first_difference(here[key], there[key])
+        key = f'{key} {inner}'
+    return f'{key} is {then} there and {now} here'
 
 # %% ../nbs/21_config.ipynb #c1d1000a
 from .classifiers import file_of,is_weights_file,split_weights
