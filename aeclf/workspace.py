@@ -396,9 +396,13 @@ def pictures_now(self:Workspace, which): # `'data'` or `'pretrain'`
     except BadInput: return None   # whoever reads them will say what is wrong
 
 @patch
-def pictures_words(self:Workspace, which): # `'data'` or `'pretrain'`
+def pictures_words(self:Workspace,
+    which,    # `'data'` or `'pretrain'`
+    now=None, # as `pictures_now` returns it, where that is known
+):
     "How many of the pictures are others than the study took, in words; empty where none is."
-    changed = differences(*now) if (now := self.pictures_now(which)) else {}
+    now = now or self.pictures_now(which)
+    changed = differences(*now) if now else {}
     if not changed: return ''
     hows = [f'{n} {how}' for how in ('added', 'removed', 'edited') if (n := list(changed.values()).count(how))]
     count = '1 picture differs' if len(changed)==1 else f'{len(changed)} pictures differ'
