@@ -155,6 +155,7 @@ def run(self:Study,
     say=print,        # called with each note, and each line on the files from outside, before anything is done
 ) -> list: # the names of the stages that were run; empty when the study was finished
     "Do every stage that is not done."
+    self.tell_of_files(say)   # before any of it is executed
     self.prepare()
     for note in self.notes: say(f'note: {note}')
     if self.tell_of_files(say, pictures=True): self.forget_images()
