@@ -226,6 +226,7 @@ def run(
     from aeclf.study import Study,configure,study_folder
     config = configure(data, classifiers, size, epochs, seed, quick, preset, autoencoder, pretrain, skip_unreadable)
     study = Study(config, out or study_folder(config.data), device, controls)
+    if classifiers is None: study.tell_of_files(print)   # a preset may name code that nobody typed
     study.prepare()
     _print_beginning(study)
     with stoppable() as line: fresh = _run_seeds(study, seeds, line)

@@ -161,6 +161,8 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 # %% ../nbs/22_stages.ipynb #c1d20003
+_MOST_BYTES = 10**10   # of which digests are taken
+
 class Seen(NamedTuple):
     "What a file is known by."
     size: int    # bytes
@@ -168,11 +170,11 @@ class Seen(NamedTuple):
     digest: str  # SHA-256; empty where none was taken
 
 def look_at(path, # of a file
-            digested=True, # False: without a digest
+            digested=True, # False: without a digest, as for a file of more than ten gigabytes
            ) -> Seen:
     "What the file at `path` is known by, now."
     size,changed = _state(Path(path))
-    return Seen(size, changed, file_digest(path) if digested else '')
+    return Seen(size, changed, file_digest(path) if digested and size<=_MOST_BYTES else '')
 
 def is_same(path, # where a file should be
             seen, # a `Seen`
@@ -183,8 +185,6 @@ def is_same(path, # where a file should be
     return state[1]==seen.changed or bool(seen.digest) and file_digest(path)==seen.digest
 
 # %% ../nbs/22_stages.ipynb #c1d20006
-_MOST_BYTES = 10**10
-
 def _in_parallel(ask, *args):
     "What `ask` answers to each, in order; files are read in threads."
     with ThreadPoolExecutor() as pool: return list(pool.map(ask, *args))

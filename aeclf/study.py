@@ -111,13 +111,20 @@ def _take_files(self:Study, new):
     if taken and not new: self._taken = f'{", ".join(taken)}: {_TAKEN}'
 
 @patch
-def _note_times(self:Study, which):
+def _note_times(self:Study, which, listing, files):
     "Enter the times of pictures that were touched and are the same, where the folder can be written."
-    listing,files = self.pictures_now(which) or ({}, {})
     again = seen_again(listing, files)
     if again==listing: return
     try: write_listing(again, listing_file(self.path, which))
     except OSError: return
+
+@patch
+def _look_at_pictures(self:Study, which):
+    "What has changed among the pictures, in words."
+    now = self.pictures_now(which)
+    words = self.pictures_words(which, now)
+    if now and not words: self._note_times(which, *now)
+    return words
 
 @patch
 def tell_of_files(self:Study,
@@ -125,9 +132,7 @@ def tell_of_files(self:Study,
     pictures=False, # look at the pictures too
 ) -> bool: # have pictures changed?
     "Say which code is executed, and what has changed since the study began; nothing twice."
-    changed = [self.pictures_words(which) for which in ('data', 'pretrain') if pictures]
-    for which,words in zip(('data', 'pretrain'), changed):
-        if not words: self._note_times(which)
+    changed = [self._look_at_pictures(which) for which in ('data', 'pretrain') if pictures]
     told = self.__dict__.setdefault('_told', set())
     for words in (getattr(self, '_taken', None), *self.file_words(), *changed):
         if words and words not in told: say(words)
@@ -150,6 +155,7 @@ def run(self:Study,
     say=print,        # called with each note, and each line on the files from outside, before anything is done
 ) -> list: # the names of the stages that were run; empty when the study was finished
     "Do every stage that is not done."
+    self.tell_of_files(say)   # before any of it is executed
     self.prepare()
     for note in self.notes: say(f'note: {note}')
     if self.tell_of_files(say, pictures=True): self.forget_images()

@@ -121,6 +121,23 @@ def chdir(where):
     return contextlib.chdir(where)
 
 
+def test_the_command_goes_on_from_where_the_files_are_not(home, tmp_path):
+    (tmp_path/'empty').mkdir()
+    again = aeclf(tmp_path/'empty', *args[:-1], home/'study')
+    assert again.returncode == 0 and 'nothing was trained' in again.stdout and 'differ' not in again.stdout
+    one_line(aeclf(tmp_path/'empty', *args[:-1], tmp_path/'new'), 'pics: no such folder')
+
+
+def test_a_study_as_a_preset_brings_its_files(home, tmp_path):
+    (tmp_path/'empty').mkdir()
+    again = aeclf(tmp_path/'empty', 'run', '--preset', home/'study'/'study.toml', '--out', home/'study')
+    assert again.returncode == 0, again.stderr
+    assert 'nothing was trained' in again.stdout and again.stdout.startswith('executes nets.py:make')
+    changes['w.pth'](home)
+    result = aeclf(tmp_path/'empty', 'run', '--preset', home/'study'/'study.toml', '--out', tmp_path/'new')
+    assert result.returncode == 2 and 'w.pth has changed since this study began' in result.stderr and not (tmp_path/'new').exists()
+
+
 def test_what_moved_as_a_whole_is_found_where_it_is(home, tmp_path):
     there = (tmp_path/'home').rename(tmp_path/'there')
     again = aeclf(there, *args)
@@ -252,6 +269,24 @@ def test_repetitions_know_the_files_of_the_study_that_they_repeat(home):
     edit(home)
     with pytest.raises(BadInput, match='1 picture differs'): other.run(done=lambda *a: None)
     assert list(other.ledger.entries) == []
+
+
+@pytest.mark.parametrize('moved', [False, True])
+def test_shards_are_known_too(tmp_path, moved):
+    from aeclf.config import configure
+    where = tmp_path/'where'
+    write_all(where)
+    assert aeclf(where, 'shards', 'pics', '--out', 'shards', '--per', 4).returncode == 0
+    config = configure('photos', 'L', 32, '1,1,1', quick=True, pretrain='shards:shards/{000000..000002}.tar')
+    with chdir(where): Study(config, 'study', 'cpu').prepare()
+    if moved: where = where.rename(tmp_path/'there')
+    with chdir(where if moved else tmp_path):
+        study = Study.open(where/'study', 'cpu')
+        for p in (where/'shards').iterdir(): p.touch()
+        assert study.pictures_words('pretrain') == '' and len(study.pictures_now('pretrain')[1]) == 3
+        (where/'shards'/'000001.tar').write_bytes(b'')
+        assert '1 shard differs from what this study took (1 edited; first 000001.tar)' in study.pictures_words('pretrain')
+        with pytest.raises(BadInput, match='1 shard differs'): study.pretraining()
 
 
 def test_modules_beside_two_files_do_not_mix(tmp_path):
