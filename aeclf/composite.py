@@ -23,7 +23,7 @@ from .classifiers import Classifier
 from .store import BadInput,copied,seeded
 
 # %% ../nbs/08_composite.ipynb #6f4abda5
-def _stays(module, mode=True): return module
+def _ignore_mode(module, mode=True): return module
 
 def freeze(module # left in evaluation mode, without gradients; its `.train()` then does nothing
           ):      # the module
@@ -32,7 +32,7 @@ def freeze(module # left in evaluation mode, without gradients; its `.train()` t
         if not p.is_leaf: p.detach_()   # a copy of a scripted network has such
         p.requires_grad_(False)
     module.eval()
-    for m in module.modules(): m.train = partial(_stays, m)
+    for m in module.modules(): m.train = partial(_ignore_mode, m)
     return module
 
 def unfreeze(module # all its parameters get gradients, and it is put into training mode
@@ -152,7 +152,7 @@ def _tensors(held):
     held = list(held.values()) if isinstance(held, Mapping) else held
     return [t for o in held for t in _tensors(o)] if isinstance(held, (list, tuple)) else []
 
-def _one_line(error): return ' '.join((str(error) or type(error).__name__).split())[:90]
+def _why_in_a_line(error): return ' '.join((str(error) or type(error).__name__).split())[:90]
 
 def _copies(held): return [t.detach().clone() for t in _tensors(held)]
 
@@ -270,7 +270,7 @@ def _one_by_one(classifier, images, name):
     "The logits of each image alone; `BadInput` for a network that cannot read one."
     try: return torch.cat([classifier(x[None]) for x in images]).float()
     except Exception as e:   # a network raises anything
-        why = _one_line(e)
+        why = _why_in_a_line(e)
         raise BadInput(f'{name} cannot read an image alone ({why}), which happens; {_KEEP_STATISTICS}') from e
 
 @torch.no_grad()
@@ -338,7 +338,7 @@ def _remedy(reader, edges, error):
 # %% ../nbs/08_composite.ipynb #8c7a0035
 def _failure(classifier, images, error, name):
     "The error for a network that does not read two images, with its cause where that can be found."
-    edges,why = tuple(classifier.resized(images[:1]).shape[-2:]),_one_line(error)
+    edges,why = tuple(classifier.resized(images[:1]).shape[-2:]),_why_in_a_line(error)
     remedy = _remedy(Reader(classifier.net, images.device), edges, error)
     size = f'{edges[0]}' if edges[0]==edges[1] else f'{edges[0]}×{edges[1]}'
     if remedy: return BadInput(f'{name} cannot read {size} pixels ({why}); {remedy}')
@@ -405,7 +405,7 @@ def _check_training(classifier, images, name):
         sum(F.cross_entropy(o, o.detach().argmin(1)) for o in answers).backward()
     except torch.OutOfMemoryError: raise
     except Exception as e:   # a network raises anything
-        raise BadInput(f'{name} cannot be trained, {type(e).__name__} ({_one_line(e)}); mend its forward, '
+        raise BadInput(f'{name} cannot be trained, {type(e).__name__} ({_why_in_a_line(e)}); mend its forward, '
                        'or give it trained') from e
 
 # %% ../nbs/08_composite.ipynb #8c7a0042

@@ -227,7 +227,7 @@ def agreement(crosseval, # a `CrossEval` of classifiers that answer the same que
 _ARRAYS = ('ranks', 'predictions', 'labels', 'groups')
 CROSSEVAL_FILES = (*(f'{name}.npy' for name in _ARRAYS), 'accuracy.csv', 'top5.csv', 'names.json')
 
-def _narrow(a):
+def _compact_integers(a):
     "The same numbers in half of the room, where they are small and not negative, as usual."
     is_small = a.size and 0<=a.min() and a.max()<2**15
     return a.astype(np.int16) if is_small else a
@@ -238,7 +238,7 @@ def save_crosseval(crosseval, # a `CrossEval`
     "Write the arrays, accuracy.csv (top-1) and top5.csv."
     folder = Path(folder)
     for name in _ARRAYS:
-        with atomic(folder/f'{name}.npy') as p: np.save(p, _narrow(getattr(crosseval, name)))
+        with atomic(folder/f'{name}.npy') as p: np.save(p, _compact_integers(getattr(crosseval, name)))
     for name,top in (('accuracy', 1), ('top5', 5)):
         with atomic(folder/f'{name}.csv') as p: crosseval.accuracy(top).to_csv(p)
     ids = [str(i) for i in crosseval.ids]

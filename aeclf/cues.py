@@ -89,7 +89,7 @@ def _grating(labels, chances, size):
     along = np.sin(angle)*_pixel_centres(size)[None,None] + np.cos(angle)*_pixel_centres(size)[None,:,None]
     return 0.42+c['contrast']*np.sin(2*np.pi*along/c['period']+c['phase'])
 
-def _paint(labels, chances, size, rng):
+def _painted_images(labels, chances, size, rng):
     "The images that belong to answers and chances, n×3×size×size, uint8."
     covered,back = _object(labels, chances, size)[:,None], _grating(labels, chances, size)[:,None]
     colour = chances['light'][:,None]+chances['colour'][:,None]*_HUES[labels[:,0]].astype(np.float32)
@@ -109,7 +109,7 @@ def draw_cues(n,               # images
     rng = np.random.default_rng(seed)
     labels,chances = _answers(n, rng, correlation),_chances(n, rng)
     part = lambda k: (labels[k:k+500], {name: v[k:k+500] for name,v in chances.items()}, size, rng)
-    images = np.concatenate([_paint(*part(k)) for k in range(0, n, 500)])
+    images = np.concatenate([_painted_images(*part(k)) for k in range(0, n, 500)])
     return torch.from_numpy(images),torch.from_numpy(labels)
 
 # %% ../nbs/19_cues.ipynb #5edf20a1

@@ -107,7 +107,7 @@ def _columns(layers, links, width, rounds=30):
     return {v: p - left for v,p in x.items()}, max(x[v] + width[v]/2 for v in x) - left
 
 # %% ../nbs/14_lattice.ipynb #14a23fdd
-def _touches(p, q, boxes):
+def _boxes_touched(p, q, boxes):
     "Which of the `boxes` (left, bottom, right, top; m×4) does a straight line from `p` to `q` touch?"
     p,way = np.array(p, float),np.subtract(q, p)
     low,high = boxes[:,:2]-p, boxes[:,2:]-p
@@ -190,7 +190,7 @@ def _lines(lattice, level, x, y, bands, boxes, owner):
         for o in c.upper_neighbors:
             u,v = c.index, o.index
             p,q = (x[u], y[u]), (x[v], y[v])
-            in_the_way = _touches(p, q, boxes) & (owner!=u) & (owner!=v)
+            in_the_way = _boxes_touched(p, q, boxes) & (owner!=u) & (owner!=v)
             if in_the_way.any():
                 via = [(x[u,v,h], h) for h in range(level[u]+1, level[v])]
                 yield [p, *_bent([(x[u], level[u]), *via, (x[v], level[v])], bands), q]
@@ -209,7 +209,7 @@ def _room(ax, own, width, height, title, foot):
     box = ax.get_window_extent()
     return box.width*72/fig.dpi, box.height*72/fig.dpi
 
-def _stretch(have, need, most=1.6):
+def _spread_and_shift(have, need, most=1.6):
     "Factor by which positions spread to fill what they `have`, and the shift that centres the rest."
     k = min(max(have/need, 1), most)
     return k, (have - k*need)/2
@@ -228,7 +228,7 @@ def _places(lattice, above, below, fit, slopes):
         need = np.array([w+12, row[-1]+up[-1]+12])
         have = np.array(fit(*need))
         scale = min(1, *have/need)
-        (kx,dx),(ky,dy) = map(_stretch, have/scale, need)
+        (kx,dx),(ky,dy) = map(_spread_and_shift, have/scale, need)
         x,y = {v: kx*(p+6)+dx for v,p in col.items()}, ky*(row+6)+dy
         at = {v: y[level[v]] for v in above}
         bands = list(zip(y-down, y+up))

@@ -71,11 +71,11 @@ def _linear_twin(layer):
     if isinstance(layer, nn.AdaptiveMaxPool2d): return nn.AdaptiveAvgPool2d(layer.output_size)
     return nn.Identity() if isinstance(layer, _ACTIVATIONS) else None
 
-def _linearize(module):
+def _replace_by_linear_twins(module):
     "Replace, in place, every layer that has a linear twin."
     for name,child in module.named_children():
         twin = _linear_twin(child)
-        if twin is None: _linearize(child)
+        if twin is None: _replace_by_linear_twins(child)
         else: module.set_submodule(name, twin)
     return module
 
@@ -89,7 +89,7 @@ def input_coverage(model,    # a network whose pools and activations are modules
                    size=224, # edge of the images, pixels
                   ) -> torch.Tensor: # bool, size×size; True where a pixel can reach the logits
     "Which pixels can reach the logits, whatever the weights and the image are."
-    model = _linearize(copied(model).cpu().double().eval())
+    model = _replace_by_linear_twins(copied(model).cpu().double().eval())
     for p in model.parameters(): p.data = _positive(p)
     x = torch.zeros(1, 3, size, size, dtype=torch.float64, requires_grad=True)
     grad, = torch.autograd.grad(model(x).sum(), x)

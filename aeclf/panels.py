@@ -27,11 +27,11 @@ def photo(images, # 3×H×W or N×3×H×W, floats, tensor or array
 # %% ../nbs/17_panels.ipynb #9a257055
 _DPI,_GAP = 100,4
 
-def _zoom(h, w, edge=128): return max(1, edge//max(h, w))
+def _enlargement(h, w, edge=128): return max(1, edge//max(h, w))
 
 def _mosaic(cells):
     "Rows × columns × H × W × 3 (uint8) as one picture: pixels enlarged, white gaps."
-    k = _zoom(*cells.shape[2:4])
+    k = _enlargement(*cells.shape[2:4])
     gaps = (0, 0), (0, 0), (0, _GAP), (0, _GAP), (0, 0)
     cells = np.pad(cells.repeat(k, 2).repeat(k, 3), gaps, constant_values=255)
     r,c,h,w,_ = cells.shape
@@ -42,7 +42,7 @@ def _canvas(cells, titles, left=8, right=8):
     "Axes of a new figure of `cells` under `titles`, in pixels; and where each row begins."
     from matplotlib.figure import Figure
     mosaic = _mosaic(cells)
-    height,width = np.array(cells.shape[2:4])*_zoom(*cells.shape[2:4])
+    height,width = np.array(cells.shape[2:4])*_enlargement(*cells.shape[2:4])
     titles = [textwrap.fill(o, max(6, width//9)) for o in titles]
     top = 7 + 17*max(o.count('\n')+1 for o in titles)
     w,h = left+mosaic.shape[1]+right, top+mosaic.shape[0]+8

@@ -15,6 +15,7 @@ import jinja2,numpy as np
 from markupsafe import Markup,escape
 from plotly.offline import get_plotlyjs
 from .config import command_of,config_text
+from .contexts import lattices
 from .panels import LAB_CHANNELS,image_sheets
 from .reading import answer_sentences,barcode,draws_sentence,lattice_steps
 from .reconstruction import lab_limits,shuffled
@@ -247,7 +248,7 @@ def image_browser(study # a finished `Study`
 def _script_data(study, steps, plots, images):
     "What the script reads."
     only = lambda o, *keys: {k: o[k] for k in keys}
-    highs = [None if math.isinf(high) else high for high in study.lattices().to_t]
+    highs = [None if math.isinf(high) else high for high in lattices(study.rrc()).to_t]
     told = [only(o, 't', 'where', 'count', 'number', 'chain', 'concepts') | dict(to=high) for o,high in zip(steps, highs)]
     if images:
         shots = [only(o, 'truth', 'says') for o in images['shots']]

@@ -202,15 +202,15 @@ class ReconstructionLearner(Learner):
         _draw_pictures(below, made)
         if answers is None: return
         vocab = getattr(self.dls, 'vocab', None)
-        _entitle(above, labels, vocab)
-        _entitle(below, answers, vocab)
+        _write_class_names(above, labels, vocab)
+        _write_class_names(below, answers, vocab)
 
 def _draw_pictures(axs, pictures):
     for ax,picture in zip(axs, pictures.cpu().clamp(0, 1)):
         ax.imshow(picture.permute(1, 2, 0), interpolation='nearest')
         ax.axis('off')
 
-def _entitle(axs, classes, vocab):
+def _write_class_names(axs, classes, vocab):
     "The names of the classes above the pictures; their numbers where they have no names."
     named = vocab is not None and not isinstance(vocab, dict)
     for ax,k in zip(axs, classes.tolist()): ax.set_title(str(vocab[k] if named else k), size=8, parse_math=False)

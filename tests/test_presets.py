@@ -49,7 +49,7 @@ settings = [   # a file, and words of the line that answers it
     ('[classifiers]\nV = 3', 'classifiers.V is 3', 'a table such as {V = "small/vgg"}'),
     ('[classifiers]\nV = ""', 'classifiers.V is ""', 'a table such as {V = "small/vgg"}'),
     ('sise = 64', "unknown setting 'sise'", "did you mean 'size'?"),
-    ('batch_size_of_training = 64', "unknown setting 'batch_size_of_training'", 'choose from data, '),
+    ('batch_size_of_training = 64', "unknown setting 'batch_size_of_training'", 'choose from '),
     ('bs = "'+'x'*5000+'"', 'bs is "xxx', 'such as 16')]
 
 of_presets = [
@@ -69,6 +69,7 @@ of_presets = [
     ('[classifiers]\n"a/b" = "small/vgg"', "classifiers: classifier name 'a/b'", 'use letters, digits'),
     ('[preset]\nextends = "cifar10"', 'say where the images are', '--data cifar10:PATH'),
     ('widths = [8, 16]', 'widths has length 2, convs 3', 'the same length'),
+    ('[files]\n"a.pth" = 3', "what stands of 'a.pth' under files", 'take it out'),
     ('bs = \n', 'not a readable TOML file', 'mend it or use another preset'),
     ('bs = 8\nbs = 9', 'not a readable TOML file', 'Cannot overwrite a value')]
 
