@@ -454,7 +454,8 @@ def _call_in_file(path, function, n_classes):
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module   # dataclasses look their module up
     with _own_modules(path):
-        exec(compile(Path(path).read_bytes(), str(path), 'exec'), vars(module))
+        code = compile(Path(path).read_bytes(), spec.origin, 'exec', dont_inherit=True)
+        exec(code, vars(module))
         functions = [k for k,v in vars(module).items() if callable(v)]
         if function not in functions: raise unknown(f'function in {path}', function, functions)
         return getattr(module, function)(n_classes)

@@ -86,14 +86,14 @@ def _usage_error(error):
     near = _nearest_command(text, error)
     return f"{text}; did you mean '{near}'?" if near else f'{text}; see --help'
 
-def _print_error(message, code):
+def _print_on_stderr(message, code):
     "Print one line on stderr; the exit code."
     print(f'aeclf: {" ".join(str(message).split())}', file=sys.stderr)
     return code
 
 def _note(message):
     "Print one line beside the answer of a command."
-    _say(message, 0)
+    _print_on_stderr(message, 0)
 
 # %% ../nbs/28_cli.ipynb #c1100004
 def _shown_once_for_letters(show):
@@ -130,12 +130,12 @@ def main(args=None # list of strings; default: the command line's
     try:
         code = app(args or ['--help'], prog_name='aeclf', standalone_mode=False)
         if code==130: raise KeyboardInterrupt   # typer makes an exit code of it
-    except BadInput as e: code = _print_error(e, 2)
-    except (KeyboardInterrupt, typer.Abort): code = _print_error(_stopped(args), 130)
-    except OSError as e: code = _print_error(f'{e.filename or "file"}: {e.strerror or e}', 2)
+    except BadInput as e: code = _print_on_stderr(e, 2)
+    except (KeyboardInterrupt, typer.Abort): code = _print_on_stderr(_stopped(args), 130)
+    except OSError as e: code = _print_on_stderr(f'{e.filename or "file"}: {e.strerror or e}', 2)
     except Exception as e:
         if not hasattr(e, 'format_message'): raise
-        code = _print_error(_usage_error(e), 2)
+        code = _print_on_stderr(_usage_error(e), 2)
     raise SystemExit(code or 0)
 
 # %% ../nbs/28_cli.ipynb #5049e41f

@@ -318,6 +318,7 @@ def _read_preset(path):
     except ValueError as e:   # no TOML, or no text
         raise BadInput(f'{path}: not a readable TOML file ({e}); {_MEND_PRESET}') from None
     if fault := _preset_fault(values): raise BadInput(f'{path}: {fault}')
+    for written,entry in values.get('files', {}).items(): check_entry(written, entry, path)
     return values
 
 # %% ../nbs/21_config.ipynb #c0f1000f

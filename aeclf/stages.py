@@ -6,7 +6,7 @@ Docs: https://aeclf.github.io/aeclf/stages.html.md"""
 
 # %% auto #0
 __all__ = ['STAGES', 'Stage', 'stage_seed', 'Ledger', 'why_to_do', 'run_stage', 'no_line', 'print_stage', 'run_stages',
-           'progress', 'is_ledger_lost', 'Seen', 'look_at', 'is_same', 'listing_of', 'differences', 'seen_again',
+           'progress_of', 'is_ledger_lost', 'Seen', 'look_at', 'is_same', 'listing_of', 'differences', 'seen_again',
            'write_listing', 'read_listing', 'study_stages']
 
 # %% ../nbs/22_stages.ipynb #57a60004
@@ -139,9 +139,9 @@ def run_stages(ledger, # a `Ledger`
     return ran
 
 # %% ../nbs/22_stages.ipynb #9d47dc62
-def progress(ledger, # a `Ledger`
-             stages, # of `Stage`s
-            ) -> list: # of (name, entry or None, why it is to do)
+def progress_of(ledger, # a `Ledger`
+                stages, # of `Stage`s
+               ) -> list: # of (name, entry or None, why it is to do)
     "How far a study is, stage by stage."
     why = {stage.name: why_to_do(ledger, stage) for stage in stages}
     return [(name, None if reason else ledger.entries[name], reason)

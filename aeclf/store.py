@@ -45,9 +45,10 @@ def unknown(kind:str, # what was asked for, e.g. `'classifier'`
             shown=None, # what is listed where none is near; default: the choices
            ) -> BadInput: # ready to be raised
     "The error for a `name` that is none of the `choices`, with the nearest one."
-    near = difflib.get_close_matches(name, choices, n=1, cutoff=0.5)
+    same = os.path.commonprefix([name, *choices]).rfind('/')+1   # a beginning that all share says nothing
+    near = difflib.get_close_matches(name[same:], [o[same:] for o in choices], n=1, cutoff=0.5)
     known = f'choose from {_choices_in_a_line(shown or choices, whole)}'
-    hint = f'did you mean {shortened(near[0])!r}?' if near else known
+    hint = f'did you mean {shortened(name[:same]+near[0])!r}?' if near else known
     return BadInput(f'unknown {kind} {shortened(name)!r}; {hint}')
 
 # %% ../nbs/01_store.ipynb #990ec082
@@ -146,7 +147,7 @@ _MORE_THAN_TENSORS = ('not a file of tensors alone, and nothing in it is execute
                       'save its state_dict, best as .safetensors')
 _NO_TENSORS = 'no tensors in it; give a file with the state_dict of a network'
 
-def _one_line(error): return ' '.join(str(error).split())[:80]
+def _brief_message(error): return ' '.join(str(error).split())[:80]
 
 @contextmanager
 def _readable(path):
@@ -157,7 +158,7 @@ def _readable(path):
     try: yield
     except pickle.UnpicklingError as e: raise BadInput(f'{path}: {_MORE_THAN_TENSORS}') from e
     except Exception as e:   # torch and safetensors raise nearly everything
-        why = _one_line(e) or type(e).__name__
+        why = _brief_message(e) or type(e).__name__
         raise BadInput(f'{path}: not a whole file of weights ({why}); fetch or write it again') from e
 
 def _own_entry(path):
@@ -322,7 +323,7 @@ def fill(module,  # filled in place
     ours.update(theirs)   # which also keeps what torch noted of the module's version
     try: module.load_state_dict(ours, strict=False)
     except Exception as e:   # also what a module of the user does with its extra state
-        why = f'its tensors cannot be copied ({_one_line(e)}); save plain dense ones'
+        why = f'its tensors cannot be copied ({_brief_message(e)}); save plain dense ones'
         raise BadInput(f'{origin}: {why}') from e
     if notes is not None: notes += _changed_names(tensors, under_ours)
     return module
@@ -462,5 +463,5 @@ def copied(module # any module
         try: return copy.deepcopy(module)
         except Exception as e:   # whatever an attribute of the user raises
             name,kind = _first_uncopied(module)
-            why = f'its attribute {name} (a {kind}) cannot be copied ({_one_line(e)})'
+            why = f'its attribute {name} (a {kind}) cannot be copied ({_brief_message(e)})'
             raise BadInput(f'{why}; take it off the network first') from e

@@ -17,7 +17,6 @@ from fastcore.basics import patch
 from .confidence import concept_shares
 from .config import Config,configure,read_config,study_folder,write_config # also found here
 from .contexts import formal_context,lattice_line
-from .contexts import lattices as lattices_of
 from .cues import perfect_range,plot_recovery,recovery
 from .data import SOURCES
 from .lattice import plot_lattice
@@ -27,8 +26,7 @@ from .reconstruction import first_classes,shuffled
 from .reconstruction import reconstruct as decode_images
 from .results import figure,sentence,table,written_stage
 from .rrc import serves
-from .stages import STAGES,Ledger,no_line,print_stage,run_stages,stage_seed,study_stages
-from .stages import progress as progress_of
+from .stages import STAGES,Ledger,no_line,print_stage,progress_of,run_stages,stage_seed,study_stages
 from .store import BadInput,seeded
 from .workspace import Workspace
 
@@ -194,11 +192,6 @@ def _repr_html_(self:Study):
     return f'{head}{accuracies}{_html_table(ratios, "RRC, from 0.8 in bold", 0.8)}<p>t = 0.8: {escape(lattice_line(formal_context(ratios, 0.8)))}</p>'
 
 # %% ../nbs/26_study.ipynb #d16b5022
-@patch
-def lattices(self:Study):
-    "Every lattice of the study's RRC table."
-    return lattices_of(self.rrc())
-
 @patch
 def lattice(self:Study,
     t=0.8, # threshold: A_i serves j where RRC ≥ t

@@ -30,8 +30,8 @@ from .composite import try_network
 from .config import difference,read_config,settings_fault
 from .crosseval import load_crosseval
 from .data import check_datasets,dataloaders,images_digest,load,thinned
+from .reconstruction import first_shuffled
 from .reconstruction import reconstruct as decode_images
-from .reconstruction import shuffled_images as first_shuffled
 from .rrc import bootstrap as resample
 from .rrc import rrc as relative_capacity
 from .segnet import SegNet,begun_at_random,check_size,reinitialized
@@ -828,9 +828,11 @@ def rrc(self:Workspace, **kw): # arguments of `aeclf.rrc.rrc`
 def boot(self:Workspace):
     "The `Bootstrap` of the study's cross-evaluation; drawn once."
     ranks = file_digest(self.path/'crosseval'/'ranks.npy')
-    if getattr(self, '_boot', (None,))[0]!=ranks:
-        with warnings.catch_warnings(action='ignore'): self._boot = ranks,resample(self.crosseval)
-    return self._boot[1]
+    drawn_from,drawn = getattr(self, '_boot', ('', None))
+    if drawn_from==ranks: return drawn
+    with warnings.catch_warnings(action='ignore'): drawn = resample(self.crosseval)
+    self._boot = ranks,drawn
+    return drawn
 
 @patch
 def bootstrap(self:Workspace):
