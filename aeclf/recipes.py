@@ -16,7 +16,7 @@ import pandas as pd,torch
 from fastai.callback.core import Callback
 from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
-from .classifiers import split_weights
+
 from .composite import Composite
 from .crosseval import cross_evaluate
 from .segnet import reinitialized
@@ -68,23 +68,23 @@ def _training_stage(name, needs, curve, weights, work, later=()):
 
 # %% ../nbs/24_recipes.ipynb #96f51c4f
 def _layout_meta(model):
-    "What is kept of a classifier that does not run in channels-last."
-    return dict(channels_last=False) if model.channels_last is False else {}
+    "What is kept of a classifier that does not run in channels-last, or orders its logits."
+    layout = dict(channels_last=False) if model.channels_last is False else {}
+    return layout if model.order is None else layout | dict(order=model.order.tolist())
 
 def train_classifier(ws,   # `Workspace`
                      name, # of a classifier
                      tell, # called with the fraction done
                     ) -> str: # a few words
     "Train the classifier `name`, or measure it as it came."
-    model,(full,origin) = ws.initial(name),split_weights(ws.config.classifiers[name])
+    model,came = ws.initial(name),ws.origin(name)
     learn = classifier_learner(ws.loaders(name), model, opt_func=optimizer(ws))
-    if origin: history = learn.quietly().fit_poly(0, 0)
+    if came: history = learn.quietly().fit_poly(0, 0)
     else: history = fit(ws, learn, 'classifiers', tell, name)
-    keep(ws, model, 'classifiers', name, name, history, classes=[str(o) for o in ws.vocab(name)],
+    keep(ws, model, 'classifiers', name, name, history, classes=ws.names_of(name, model),
          **_layout_meta(model))
     top1 = f'top-1 {history.accuracy.iloc[-1]:.2f}'
-    if full=='given': return f'{top1}, as it was handed over'
-    return f'{top1}, as it came from {origin}' if origin else top1
+    return f'{top1}, as it {came}' if came else top1
 
 @study_stages
 def classifier_stages(ws):

@@ -7,16 +7,16 @@ Docs: https://aeclf.github.io/aeclf/results.html.md"""
 # %% auto #0
 __all__ = ['SECTIONS', 'RESULTS', 'ORDER_THRESHOLDS', 'SENTENCES', 'Result', 'table', 'figure', 'rows_of', 'leaves_of', 'made_of',
            'write_results', 'written_stage', 'record_provenance', 'provenance', 'cross_evaluate_study',
-           'crosseval_stages', 'accuracy_table', 'top5_table', 'classes_of', 'chance_table', 'rrc_stages', 'rrc_table',
-           'lattices_table', 'epochs_of', 'rrc_epochs_table', 'accuracy_intervals', 'rrc_intervals', 'p_at_least_table',
-           'concepts_of', 'concepts_table', 'lives_of', 'lives_table', 'orders_table', 'follows_table',
-           'transfer_table', 'null1_table', 'null2_table', 'affinity_table', 'explained_table', 'nulls_figure',
-           'null_lattices_figure', 'gains', 'over_seeds', 'seed_spread', 'paired_table', 'agreement_table',
-           'per_class_table', 'evidence_stages', 'artefacts_figure', 'information_figure', 'quality_table',
-           'artefacts_table', 'information_table', 'quality_stages', 'accuracy_figure', 'rrc_figure', 'lattice_figure',
-           'persistence_figure', 'lattices_figure', 'curves_figure', 'rrc_epochs_figure', 'border_figure',
-           'overview_figure', 'panel_figure', 'figure_stages', 'table1_figure', 'figure3', 'table1',
-           'table1_result_stages', 'sentence']
+           'crosseval_stages', 'accuracy_table', 'top5_table', 'names_of_classes', 'classes_of', 'chance_table',
+           'rrc_stages', 'rrc_table', 'lattices_table', 'epochs_of', 'rrc_epochs_table', 'accuracy_intervals',
+           'rrc_intervals', 'p_at_least_table', 'concepts_of', 'concepts_table', 'lives_of', 'lives_table',
+           'orders_table', 'follows_table', 'transfer_table', 'null1_table', 'null2_table', 'affinity_table',
+           'explained_table', 'nulls_figure', 'null_lattices_figure', 'gains', 'over_seeds', 'seed_spread',
+           'paired_table', 'agreement_table', 'per_class_table', 'evidence_stages', 'artefacts_figure',
+           'information_figure', 'quality_table', 'artefacts_table', 'information_table', 'quality_stages',
+           'accuracy_figure', 'rrc_figure', 'lattice_figure', 'persistence_figure', 'lattices_figure', 'curves_figure',
+           'rrc_epochs_figure', 'border_figure', 'overview_figure', 'panel_figure', 'figure_stages', 'table1_figure',
+           'figure3', 'table1', 'table1_result_stages', 'sentence']
 
 # %% ../nbs/25_results.ipynb #4e5a0006
 import json,platform
@@ -250,12 +250,16 @@ def accuracy_table(ws): return ws.accuracy
 def top5_table(ws): return ws.crosseval.accuracy(5)
 
 # %% ../nbs/25_results.ipynb #ea8c6d0d
+def names_of_classes(ws): # `Workspace`
+    "Classifier → names of the classes that it tells apart; None where that cannot be told any more."
+    def names(name):
+        try: return ws.classes(name)
+        except (BadInput, OSError): return None
+    return {name: names(name) for name in ws.config.classifiers}
+
 def classes_of(ws): # `Workspace`
     "Classifier → how many classes it tells apart; None where that cannot be told any more."
-    def count(name):
-        try: return len(ws.classes(name))
-        except (BadInput, OSError): return None
-    return {name: count(name) for name in ws.config.classifiers}
+    return {name: names and len(names) for name,names in names_of_classes(ws).items()}
 
 def _no_order(ws):
     "The classifiers that are not clearly above chance on their own autoencoders, in a few words."
@@ -495,7 +499,8 @@ def agreement_table(ws):
     pairs = agreement(ws.crosseval)
     if ws.targets:   # of one question
         pairs = pairs[pairs.column.map(ws.question)==pairs.other.map(ws.question)]
-    return _by_first_column(pairs)
+    named = names_of_classes(ws)   # where they differ, equal numbers mean other classes
+    return _by_first_column(pairs[[named[a]==named[b] for a,b in zip(pairs.column, pairs.other)]])
 
 @table('evidence/per_class', 'evidence', 'Accuracy by class', 'sure', folded=True, corner='images',
        painters=True)

@@ -1,0 +1,112 @@
+"Networks by name: published weights from caches, classes by name, parts of the classes, and what the command line says of them."
+import json, re
+
+import pytest, timm, torch, torchvision
+from PIL import Image
+from safetensors.torch import save_file
+
+from aeclf.classifiers import classifier, torch_cache
+from aeclf.data import photograph, synsets
+from aeclf.store import digest, save_weights, seeded, weights_meta
+from aeclf.study import Study
+from conftest import aeclf, one_line
+
+TINY = 'timm/test_resnet'
+
+
+@pytest.fixture
+def caches(tmp_path, monkeypatch):
+    "Empty caches of torch and the hub; nobody answers."
+    from huggingface_hub import constants
+    monkeypatch.setattr(constants, 'HF_HUB_CACHE', str(tmp_path/'hub'))
+    monkeypatch.setattr(constants, 'HF_HUB_OFFLINE', False)
+    monkeypatch.setattr(constants, 'HUGGINGFACE_CO_URL_TEMPLATE', 'http://127.0.0.1:9/{repo_id}/resolve/{revision}/{filename}')
+    monkeypatch.setattr(constants, 'ENDPOINT', 'http://127.0.0.1:9')
+    monkeypatch.setenv('TORCH_HOME', str(tmp_path/'torch'))
+    before = torch.hub._hub_dir
+    monkeypatch.setattr(torch.hub, '_hub_dir', None)
+    return tmp_path
+
+
+def put_into_hub(caches, repo, net):
+    folder = caches/'hub'/f'models--{repo.replace("/", "--")}'
+    for path in (folder/'refs', folder/'snapshots'/'0123'): path.mkdir(parents=True, exist_ok=True)
+    (folder/'refs'/'main').write_text('0123')
+    save_file(net.state_dict(), folder/'snapshots'/'0123'/'model.safetensors')
+
+
+def folder_of(root, names, n=8):
+    "A folder of classes with these names, each a photograph's crops."
+    for name, photo in zip(names, ('coffee', 'chelsea', 'rocket')):
+        (root/name).mkdir(parents=True)
+        for k in range(n): Image.fromarray(photograph(photo)[10*k:10*k+80, 12*k:12*k+100]).save(root/name/f'{k}.png')
+    return root
+
+
+def run(cwd, data, names, *more):
+    return aeclf(cwd, 'run', '--data', f'folder:{data}', '--classifiers', names, '--size', '32', '--epochs', '1,1,1', '--out', 'study', *more)
+
+
+def test_published_networks_read_a_part_of_imagenet(caches):
+    "Three synsets of a thousand, two networks from the caches: all logits count, classes are matched by name, the nets stay what they are."
+    with seeded(1): tiny, large = timm.create_model('test_resnet'), torchvision.models.resnet18()
+    for net in (tiny, large): net.fc.bias.data[[30, 300, 700]] = 9   # one of the three is all they say
+    put_into_hub(caches, 'timm/test_resnet.r160_in1k', tiny)
+    file = torch_cache(torchvision.models.ResNet18_Weights.IMAGENET1K_V1.url)
+    file.parent.mkdir(parents=True)
+    torch.save(large.state_dict(), file)
+    some = [synsets()[k] for k in (30, 300, 700)]
+    data = folder_of(caches/'pictures', some[::-1])
+    result = run(caches, data, 'timm/test_resnet:pretrained,torchvision/resnet18:IMAGENET1K_V1,R')
+    assert result.returncode == 0, result.stderr
+    first, *rest = [line for line in result.stdout.splitlines() if 'pixels' in line or 'matched' in line]
+    assert 'test_resnet (trained, came from pretrained), resnet18 (trained, came from IMAGENET1K_V1), R, seed' in first
+    assert [line.split(': ')[2] for line in rest] == ['the 3 classes of the data are matched by name with its 1000']*2
+    study = Study.open(caches/'study', 'cpu')
+    assert digest(study.classifier('test_resnet').net) == digest(tiny) and digest(study.classifier('resnet18').net) == digest(large)
+    images, labels = study.images.valid.one_batch()
+    for name, net in (('test_resnet', tiny), ('resnet18', large)):
+        model = study.classifier(name)
+        with torch.no_grad(): raw, ours = net.eval()((images-model.mean)/model.std), model(images)
+        assert ours.shape[1] == 1000 and torch.allclose(ours[:, :3], raw[:, [30, 300, 700]], atol=1e-4)
+        assert study.classes(name)[:3] == some and sorted(study.classes(name)) == synsets()
+        true = raw[torch.arange(len(labels)), torch.tensor([30, 300, 700])[labels]]
+        ranks = study.crosseval.ranks[0, study.crosseval.columns.index(name), :len(labels)]
+        assert ranks.tolist() == (raw > true[:, None]).sum(1).tolist()
+    pairs = study.table('evidence/agreement').reset_index()
+    assert {tuple(p) for p in pairs[['column', 'other']].to_numpy()} == {('test_resnet', 'resnet18')}   # of the same classes
+
+
+def test_what_is_in_no_cache_is_said_in_a_line(caches, pictures):
+    one_line(run(caches, pictures, f'{TINY}:pretrained'), 'model.safetensors cannot be fetched', f'give {TINY}:model.safetensors')
+    one_line(run(caches, pictures, 'torchvision/resnet18:IMAGENET1K_V1'), 'cannot be fetched', 'give torchvision/resnet18:resnet18-f37072fd.pth')
+    one_line(run(caches, pictures, 'hf/someone/net'), 'someone/net/resolve/main/model.safetensors cannot be fetched', 'give hf/FOLDER, a folder with model.safetensors')
+    assert not (caches/'study').exists()
+
+
+def test_classes_in_another_order_and_unknown_ones(caches):
+    "A file of a study brings the names of its classes; a network of one's own names them in a list, and says that it is trained."
+    (caches/'nets.py').write_text('from aeclf.classifiers import small_resnet\ndef other():\n    net = small_resnet(3)\n    net.trained,net.classes = True,["cup", "cat", "ape"]\n    net[-1].bias.data[2] = -9\n    return net\n'
+                                  'def needs(k): return small_resnet(k)\n')
+    with seeded(0): save_weights(caches/'r.safetensors', classifier('small/resnet', 2), classes=['cup', 'cat'])
+    data = folder_of(caches/'pictures', ['cat', 'cup'])
+    result = run(caches, data, 'R:r.safetensors,nets.py:other', '--controls')
+    assert result.returncode == 0, result.stderr
+    assert 'R (trained, came from r.safetensors), nets (trained, came from nets.py:other), seed' in result.stdout
+    meta = weights_meta(caches/'study'/'classifiers'/'nets.safetensors')
+    assert meta['classes'] == ['cat', 'cup', 'ape'] and meta['order'] == [1, 0, 2]
+    assert weights_meta(caches/'study'/'classifiers'/'R.safetensors')['order'] == [1, 0]
+    again = run(caches, data, 'R:r.safetensors,nets.py:other', '--controls')
+    assert again.returncode == 0 and 'nothing was trained' in again.stdout and 'matched by name' in again.stdout
+    cows = folder_of(caches/'cows', ['cat', 'cow'])
+    (caches/'study').rename(caches/'done')
+    one_line(run(caches, cows, 'R:r.safetensors'), 'small/resnet:r.safetensors', "class 'cow' of the data is none of its 2 classes")
+
+
+def test_a_file_of_weights_as_it_was_published(caches):
+    "A DenseNet in the layout in which torchvision published it, and one of timm that only timm's own conversion reads."
+    with seeded(1): dense = torchvision.models.densenet121(num_classes=3)
+    old = {re.sub(r'(denselayer\d+\.(?:norm|conv))([12])\.', r'\1.\2.', k): v for k, v in dense.state_dict().items()}
+    assert set(old) != set(dense.state_dict())
+    torch.save(old, caches/'dense.pth')
+    assert digest(classifier('torchvision/densenet121', None, 64, caches/'dense.pth').net) == digest(dense)
