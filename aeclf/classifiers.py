@@ -38,6 +38,7 @@ def _per_channel(value):
     value = torch.as_tensor(value, dtype=torch.float32)
     return value.reshape(1, -1, 1, 1).expand(1, 3, 1, 1).clone()
 
+# %% ../nbs/06_classifiers.ipynb #c9f53f00
 class Classifier(nn.Module):
     "A network behind the contract: images N×3×H×W in [0, 1] to logits N×K."
     def __init__(self,
@@ -453,7 +454,8 @@ def _torchvision_weights(name):
 def _torchvision(name, n_classes, size, weights):
     names = torchvision.models.list_models(torchvision.models)
     if name not in names:
-        raise unknown('classifier', f'torchvision/{name}', [f'torchvision/{n}' for n in names])
+        raise unknown('classifier', f'torchvision/{name}', [f'torchvision/{n}' for n in names],
+                      'torchvision.models.list_models()')
     recipe = _recipe(name, weights)
     own,classes = recipe.transforms(),recipe.meta['categories']
     edge,n_classes = own.crop_size[0],n_classes or len(classes)
@@ -472,7 +474,7 @@ def _known_to_timm(name):
     try: import timm
     except ImportError: raise BadInput(f"classifier 'timm/{name}' {_NEEDS_TIMM}") from None
     if not timm.is_model(name):
-        raise unknown('classifier', f'timm/{name}', [f'timm/{n}' for n in timm.list_models()])
+        raise unknown('classifier', f'timm/{name}', [f'timm/{n}' for n in timm.list_models()], 'timm.list_models()')
     try: return timm.models.get_pretrained_cfg(name) or timm.models.PretrainedCfg()
     except RuntimeError:
         tagged = timm.list_pretrained(f'{name.partition(".")[0]}.*')
@@ -786,6 +788,7 @@ def _made_whole(model, size):
 
 _NO_NUMBER = 'does not know how many classes it has; give images with classes, or weights'
 
+# %% ../nbs/06_classifiers.ipynb #5071a651
 def _behind_contract(name, n_classes, size, weights):
     "The network of that name as its family makes it, not yet with weights."
     form,rest = _form_of(name)
@@ -1027,6 +1030,7 @@ def _said_by_processor(processor):
     rounded = {k: [round(v, 6) for v in o.tolist()] for k,o in (('mean', mean), ('std', std))}
     return rounded | dict(size=size, interpolation=how),blue_first
 
+# %% ../nbs/06_classifiers.ipynb #6b8a2000
 class BlueFirst(nn.Module):
     "A network that wants its channels the other way round."
     def __init__(self, net): # a module

@@ -118,6 +118,7 @@ def _prepare_process():
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, 'reconfigure'): stream.reconfigure(errors='replace')
 
+# %% ../nbs/28_cli.ipynb #c1100000
 def _stopped(args):
     "The line after Ctrl-C."
     return 'stopped; the same command goes on from the last finished stage' if args[:1]==['run'] else 'stopped'

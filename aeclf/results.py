@@ -500,7 +500,7 @@ def agreement_table(ws):
     if ws.targets:   # of one question
         pairs = pairs[pairs.column.map(ws.question)==pairs.other.map(ws.question)]
     named = names_of_classes(ws)   # where they differ, equal numbers mean other classes
-    return _by_first_column(pairs[[named[a]==named[b] for a,b in zip(pairs.column, pairs.other)]])
+    return _by_first_column(pairs[np.array([named[a]==named[b] for a,b in zip(pairs.column, pairs.other)], bool)])
 
 @table('evidence/per_class', 'evidence', 'Accuracy by class', 'sure', folded=True, corner='images',
        painters=True)

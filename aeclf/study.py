@@ -116,6 +116,7 @@ def _note_times(self:Study, which, listing, files):
     try: write_listing(again, listing_file(self.path, which))
     except OSError: return
 
+# %% ../nbs/26_study.ipynb #c1d60000
 @patch
 def _look_at_pictures(self:Study, which):
     "What has changed among the pictures, in words."

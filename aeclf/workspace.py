@@ -524,6 +524,7 @@ def _made(self:Workspace, name, n_classes):
     for note in model.notes: self.add_note(f'classifier {name!r}: {note}')
     return model
 
+# %% ../nbs/23_workspace.ipynb #3ca58940
 @patch
 def _matched(self:Workspace, name, model):
     "A network that comes trained, with its logits in the order of the data, where names tell it."

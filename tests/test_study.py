@@ -103,7 +103,7 @@ def test_bad_images(pictures, tmp_path):
     one_line(aeclf(tmp_path, 'run', '--data', f'folder:{bad}'), 'bad', 'no classes')
     whole = (pictures/'coffee'/'02.png').read_bytes()
     (bad/'a'/'x.png').write_bytes(whole)
-    one_line(aeclf(tmp_path, 'run', '--data', f'folder:{bad}'), '1 class', 'at least two')
+    one_line(aeclf(tmp_path, 'run', '--data', f'folder:{bad}'), 'nothing in it', 'a class needs pictures')
     (bad/'b'/'y.png').write_bytes(whole[:600])
     one_line(aeclf(tmp_path, 'run', '--data', f'folder:{bad}'), 'only one image', 'at least two')
     for name in ('a', 'b'): (bad/name/'z.png').write_bytes(whole)
