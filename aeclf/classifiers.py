@@ -8,8 +8,8 @@ Docs: https://aeclf.github.io/aeclf/classifiers.html.md"""
 __all__ = ['IMAGENET_MEAN', 'IMAGENET_STD', 'INTERPOLATIONS', 'OUTPUTS', 'FAMILIES', 'SMALL', 'SCALES', 'Classifier',
            'small_alexnet', 'small_vgg', 'InceptionBlock', 'small_inception', 'small_resnet', 'cifar_alexnet',
            'cifar_vgg', 'cifar_inception', 'cifar_resnet', 'Family', 'family', 'file_of', 'own_imports', 'code_digests',
-           'classifier', 'is_weights_file', 'as_classifier', 'split_weights', 'check_classifier_names',
-           'named_classifiers']
+           'classifier', 'is_weights_file', 'classes_of_weights', 'as_classifier', 'split_weights',
+           'check_classifier_names', 'named_classifiers']
 
 # %% ../nbs/06_classifiers.ipynb #2f855501
 import importlib.util,inspect,re,sys
@@ -545,6 +545,22 @@ def is_weights_file(weights # as `classifier` takes them
                    ) -> bool:
     "Is this a file, and not the name of published weights?"
     return Path(weights).suffix in _SUFFIXES or Path(weights).is_file()
+
+# %% ../nbs/06_classifiers.ipynb #06000002
+def classes_of_weights(name,    # as `classifier` takes it
+                       weights, # a file, or the name of published ones
+                       size=224, # edge of the images, pixels
+                       guess=1000, # so many, where the file does not say it otherwise
+                      ) -> int:
+    "How many classes the `weights` of the network `name` tell apart."
+    is_file,model = is_weights_file(weights),classifier(name, guess, size)
+    theirs = read_tensors(weights) if is_file else _published_weights(name, weights)
+    theirs = _without_heads(model.net, theirs)
+    ours = _target(model, theirs, is_file and is_own(weights)).state_dict()
+    shapes = {k: (v.shape, ours[k].shape) for k,v in renamed(ours, theirs).items() if k in ours}
+    odd = [(their,our) for their,our in shapes.values() if their!=our]
+    only_wider = odd and all(their[1:]==our[1:] for their,our in odd)
+    return odd[-1][0][0] if only_wider else guess
 
 # %% ../nbs/06_classifiers.ipynb #6b8a2004
 _CANNOT_BE_ASKED = 'cannot be asked what it does; give mean, std and size in its place'

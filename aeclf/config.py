@@ -51,6 +51,7 @@ class Config:
     skip_unreadable: bool = False   # leave out the files of a folder that are no readable images
     decoder_start: str = 'S'        # where decoders begin: `'S'`, A_S's; `'random'`
     panels: int = 25                # reconstruction panels that are drawn
+    labels: str = 'data'            # `'own'`: no label is read, a classifier's answer on the original is true for it
     table1: bool = False            # also train the rows of Table 1 for every classifier
     files: dict = field(default_factory=dict, compare=False) # what it names outside: as written → what it is known by
 
@@ -95,7 +96,7 @@ def _rule(key, default):
     return _RULES.get(key, of_kind)
 
 # %% ../nbs/21_config.ipynb #b1a70007
-_CHOICES = dict(framing=FRAMINGS, decoder_start=('S', 'random'))
+_CHOICES = dict(framing=FRAMINGS, decoder_start=('S', 'random'), labels=('data', 'own'))
 
 def _choices(key):
     "The words that a setting can be; None where any text will do."
@@ -406,10 +407,11 @@ def configure(
     autoencoder='',   # as `Config` takes it
     pretrain='',      # as `Config` takes it
     skip_unreadable=False, # as `Config` takes it
+    labels='',        # as `Config` takes it; default: the preset's, else `'data'`
 ) -> Config:
     "The configuration for a few words."
     said = dict(seed=seed, quick=quick, autoencoder=autoencoder, pretrain=pretrain,
-                skip_unreadable=skip_unreadable)
+                skip_unreadable=skip_unreadable) | (dict(labels=labels) if labels else {})
     if size is not None and not _COUNT.holds(size):
         raise BadInput(f'--size {size}: give the edge of the images in pixels, such as 64')
     named = {} if data is None else dict(data=data)
@@ -434,7 +436,8 @@ def _options(config):
     named = ','.join(f'{k}={v}' for k,v in config.classifiers.items())
     epochs = ','.join(str(config.epochs[k]) for k in _TRAININGS)
     return dict(classifiers=named, size=config.size, epochs=epochs, seed=config.seed,
-                autoencoder=config.autoencoder, pretrain=config.pretrain)
+                autoencoder=config.autoencoder, pretrain=config.pretrain,
+                labels='' if config.labels=='data' else config.labels)
 
 def _is_given_by(preset, config):
     "Does `configure` return `config` with this preset?"

@@ -24,7 +24,8 @@ from fastcore.foundation import L
 from scipy.optimize import linear_sum_assignment
 from scipy.stats import binom
 from torch.utils.data import Subset
-from .classifiers import as_classifier,check_classifier_names,named_classifiers,split_weights
+from .classifiers import as_classifier,check_classifier_names,classes_of_weights
+from .classifiers import named_classifiers,split_weights
 from .classifiers import classifier as make_classifier
 from .composite import try_network
 from .config import difference,read_config,settings_fault
@@ -32,6 +33,7 @@ from .crosseval import load_crosseval
 from .data import check_datasets,dataloaders,images_digest,load,thinned
 from .reconstruction import reconstruct as decode_images
 from .reconstruction import shuffled_images as first_shuffled
+from .rrc import WORDS
 from .rrc import bootstrap as resample
 from .rrc import rrc as relative_capacity
 from .segnet import SegNet,begun_at_random,check_size,reinitialized
@@ -58,6 +60,7 @@ _GIVE_IMAGES = 'give two Datasets, images=(training, validation)'
 
 def check_handed(networks, # mapping of names to networks
                  images,   # (training, validation) Datasets, or None
+                 labelled=True, # False: their labels are not looked at
                 ):
     "`BadInput` unless these can be handed to a study."
     named = isinstance(networks, Mapping) and all(isinstance(n, str) for n in networks)
@@ -65,7 +68,7 @@ def check_handed(networks, # mapping of names to networks
     if images is None: return
     if not isinstance(images, (tuple, list)) or len(images)!=2:
         raise BadInput(f'images is a {type(images).__name__}; {_GIVE_IMAGES}')
-    check_datasets(*images)
+    check_datasets(*images, labelled=labelled)
 
 # %% ../nbs/23_workspace.ipynb #0e04233d
 @contextmanager
@@ -89,7 +92,9 @@ def with_handed(config,   # a `Config`
                 images,   # (training, validation) Datasets, or None
                ):         # a `Config`
     "The configuration with what was handed over, by its digest."
-    if images: config = replace(config, data=f'given:{images_digest(images[1])[:16]}')
+    if images:
+        held = images_digest(images[1], config.labels=='data')
+        config = replace(config, data=f'given:{held[:16]}')
     if not networks: return config
     named = [f'{name}={_given_name(name, _handed(name, o))}' for name,o in networks.items()]
     given = named_classifiers(','.join(named))
@@ -299,7 +304,8 @@ class Workspace:
         images=None,   # (training, validation) Datasets of (image, label), in place of `config.data`
     ):
         networks = {} if networks is None else networks
-        check_handed(networks, images)
+        labelled = config.labels=='data'
+        check_handed(networks, images, labelled)
         self.path,self.cbs = Path(path),list(L(cbs))
         self.networks,self.handed_images = dict(networks),images
         self.config,self.device = with_handed(config, self.networks, images),usable_device(device)
@@ -307,7 +313,7 @@ class Workspace:
         self._shared,self._notes = {},[]
         self._trials = {}   # classifier's name → what came of trying it
         check_callbacks(self.cbs)
-        if images: self._images = dataloaders(*images, config.bs, self.device)
+        if images: self._images = dataloaders(*images, config.bs, self.device, labelled=labelled)
         _check_folder(self.path, self.config)
         self.config = replace(self.config, files=files_begun_with(self.path, self.config))
 
@@ -440,6 +446,7 @@ def question(self:Workspace, name): # a classifier's name, or None
 @patch
 def vocab(self:Workspace, name): # a classifier's name
     "The names of the classes that the classifier `name` tells apart."
+    if self.config.labels=='own': return self.own_classes(name)
     question = self.question(name)
     return self.images.train_ds.asking(question).vocab if question else self.images.vocab
 
@@ -458,8 +465,8 @@ def loaders(self:Workspace, name=None): # a classifier's name: with the labels o
     dls,question = self.images,self.question(name)
     train,valid = dls.train_ds,dls.valid_ds
     if question: train,valid = train.asking(question),valid.asking(question)
-    workers = dls.train.fake_l.num_workers
-    return thinned(dataloaders(train, valid, self.config.bs, self.device, workers), self.config.watch)
+    how = dict(num_workers=dls.train.fake_l.num_workers, labelled=self.config.labels=='data')
+    return thinned(dataloaders(train, valid, self.config.bs, self.device, **how), self.config.watch)
 
 # %% ../nbs/23_workspace.ipynb #3a5c0013
 DAMAGED = 'autoencoder/damaged.txt'   # names pictures without labels that cannot be read
@@ -472,6 +479,14 @@ def pretraining(self:Workspace):
     self.check_pictures('pretrain')
     pictures = unlabelled(self.source_place(c.pretrain), c.size, c.bs, c.framing, self.path/DAMAGED)
     return DataLoaders(pictures, dls.valid, device=dls.device)
+
+# %% ../nbs/23_workspace.ipynb #2300010b
+@patch
+def _count_classes(self:Workspace, name):
+    "How many classes a classifier is made for: the images', without labels those of its weights."
+    if self.config.labels=='data': return len(self.vocab(name))
+    full,weights = self.full_name(name)
+    return classes_of_weights(full, self.place(weights), self.config.size)
 
 # %% ../nbs/23_workspace.ipynb #3ca5894b
 @patch
@@ -516,7 +531,7 @@ def initial(self:Workspace, name, trained=True): # a classifier's name; False: r
         if not trained:
             with _said_of(name): model = reinitialized(model)
     else:
-        make = partial(make_classifier, full, len(self.vocab(name)), self.config.size)
+        make = partial(make_classifier, full, self._count_classes(name), self.config.size)
         model = self._made(name, make, weights) if trained else self._at_random(name, make)
     if name in self._trials: model.channels_last = self._trials[name].channels_last
     return model
@@ -554,6 +569,43 @@ def classifier(self:Workspace, name): # a classifier's name
     else: model = make_classifier(full, len(self.classes(name)), self.config.size, file)
     model.channels_last = weights_meta(file).get('channels_last', True)
     return self.ready(model)
+
+# %% ../nbs/23_workspace.ipynb #23000103
+@patch(as_prop=True)
+def words(self:Workspace):
+    "How the tables of the study are spoken of, one of `aeclf.rrc.WORDS`."
+    return WORDS[self.config.labels]
+
+# %% ../nbs/23_workspace.ipynb #23000104
+def _count_logits(model, size):
+    "How many logits a network answers with; None where it fails, which `check` explains."
+    try:
+        with torch.no_grad(): return model.eval()(torch.zeros(1, 3, size, size)).shape[-1]
+    except (BadInput, RuntimeError, AssertionError, ValueError, IndexError, TypeError): return None
+
+def _names_in_file(weights):
+    "The names of the classes in a file of weights that a study has written, else None."
+    is_ours = Path(weights).suffix=='.safetensors' and Path(weights).is_file()
+    return weights_meta(weights).get('classes') if is_ours else None
+
+@patch
+def _names_brought(self:Workspace, name):
+    "The names of the classes that the network `name` brings, else None."
+    kept = _names_in_file(self.path/weights_file('classifiers', name))
+    if kept: return kept
+    if name in self.networks: return getattr(getattr(self.networks[name], 'dls', None), 'vocab', None)
+    return _names_in_file(self.place(self.full_name(name)[1]))
+
+# %% ../nbs/23_workspace.ipynb #23000105
+@patch
+def own_classes(self:Workspace, name): # a classifier's name
+    "The names of the classes that the network `name` tells apart by itself; numbers where it brings none."
+    known = vars(self).setdefault('_own_classes', {})
+    if name not in known:
+        names = self._names_brought(name)
+        with seeded(0): k = None if names else _count_logits(self.initial(name), self.config.size)
+        known[name] = [str(o) for o in names or range(k or 0)]
+    return known[name]
 
 # %% ../nbs/23_workspace.ipynb #3a5c0020
 @patch(as_prop=True)
@@ -659,7 +711,7 @@ def _check_reading(self:Workspace, name):
     with seeded(self.config.seed):
         model,images = self._named_initial(name),self._first_images()
         in_bf16,trains = self.precision!='float32',not self.comes_trained(name)
-        trial = try_network(model, images, len(self.vocab(name)), self.called(name), trains, in_bf16)
+        trial = try_network(model, images, len(self.vocab(name)) or None, self.called(name), trains, in_bf16)
     self._trials[name] = trial
     for remark in trial.remarks:
         self.add_note(f'{self.called(name)} {remark}')
@@ -758,6 +810,32 @@ def _note_order(self:Workspace, name, most=100):
     said = _words_on_order(np.concatenate(answers), np.concatenate(labels), self.vocab(name))
     if said: self.add_note(f'classifier {name!r} {said}')
 
+# %% ../nbs/23_workspace.ipynb #23000108
+@patch
+def _check_labels(self:Workspace):
+    "`BadInput` where labels are needed that there are not: to train a classifier, or to measure."
+    c = self.config
+    for name,full in c.classifiers.items():
+        if c.labels=='own' and not self.comes_trained(name):
+            needs = 'has to be trained, and that needs labels; give weights'
+            raise BadInput(f'classifier {name!r} {needs}, such as {name}={full}:FILE.safetensors, '
+                           'or leave labels own away')
+    if c.labels=='data' and self.images.vocab is None:
+        raise BadInput(f'{c.data}: these pictures have no labels; give labels own (--labels own)')
+
+@patch
+def _note_answers(self:Workspace, name, most=100):
+    "Keep a note where a network says nearly always the same of the originals, as then it keeps that."
+    ds,model = self.loaders(name).valid_ds,self.ready(self.initial(name))
+    picked = range(0, len(ds), -(-len(ds)//most))
+    images = torch.stack([ds[i][0].as_subclass(torch.Tensor).float() for i in picked])
+    with torch.no_grad(): said = [model(x.to(self.device)).argmax(1).cpu() for x in images.split(16)]
+    counts = torch.cat(said).bincount()
+    n,k = int(counts.max()),int(counts.argmax())
+    if n>=0.9*len(images):
+        self.add_note(f'classifier {name!r} says {self.vocab(name)[k]!r} of {n} of {len(images)} originals; '
+                      'what it keeps says little')
+
 # %% ../nbs/23_workspace.ipynb #3a5c001b
 @patch
 def check(self:Workspace):
@@ -766,13 +844,16 @@ def check(self:Workspace):
     if fault := settings_fault(asdict(c)): raise BadInput(fault)
     check_classifier_names(list(c.classifiers.items()))
     check_size((c.size,), len(c.widths))
+    self._check_labels()
     self._check_question_names()
-    for name,thing in self.networks.items(): _handed(name, thing, self.images.vocab)
+    vocab,note = self.images.vocab,self._note_order
+    if c.labels=='own': vocab,note = None,self._note_answers
+    for name,thing in self.networks.items(): _handed(name, thing, vocab)
     self._check_image_size()
     self._check_learnable()
     with seeded(c.seed):
         for name in c.classifiers: self._check_reading(name)
-        for name in filter(self.comes_trained, c.classifiers): self._note_order(name)
+        for name in filter(self.comes_trained, c.classifiers): note(name)
         if self.controls:
             for name in c.classifiers: self.initial(name, trained=False)
         if c.autoencoder: self._check_widths(self.initial_autoencoder())
