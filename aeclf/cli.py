@@ -93,7 +93,7 @@ def _print_error(message, code):
 
 def _note(message):
     "Print one line beside the answer of a command."
-    _say(message, 0)
+    _print_error(message, 0)
 
 # %% ../nbs/28_cli.ipynb #c1100004
 def _shown_once_for_letters(show):
