@@ -227,7 +227,8 @@ def run(
     """
     from aeclf.report import write_report
     from aeclf.study import Study,configure,study_folder
-    config = configure(data, classifiers, size, epochs, seed, quick, preset, autoencoder, pretrain, skip_unreadable, labels)
+    config = configure(data, classifiers, size, epochs, seed, quick, preset, autoencoder, pretrain,
+                       skip_unreadable, labels)
     study = Study(config, out or study_folder(config.data), device, controls)
     study.prepare()
     _print_beginning(study)

@@ -84,7 +84,7 @@ def kendall(a, b # arrays … × k, rankings along the last axis
     return np.divide(both, each, out=np.full(np.shape(both), np.nan), where=each>0)
 
 def _strengths(boot):
-    "What classifiers bring along, draws × classifiers: the accuracy on originals, or the most frequent answer."
+    "Accuracies on originals, or shares of the most frequent answers: draws × classifiers."
     if boot.chance is None: return np.stack([boot.accuracies['original', i] for i in boot.rows], -1)
     return np.broadcast_to([boot.chance[i] for i in boot.rows], (len(boot.samples), len(boot.rows)))
 
@@ -183,7 +183,7 @@ def readings(source, # `Bootstrap`, or DataFrame of accuracies: rows `original`,
 TENTH = 0.1   # of the accuracy on the originals: below it an autoencoder is not read
 
 def _guessing(source, names, classes):
-    "What guessing gives each classifier: what the `Bootstrap` says, else 1/K; NaN where K is not known."
+    "What guessing gives: what the `Bootstrap` says, else 1/K; NaN where K is not known."
     told = None if isinstance(source, pd.DataFrame) else source.chance
     if told is not None: return np.array([told[j] for j in names])
     of = classes if isinstance(classes, Mapping) else dict.fromkeys(names, classes)

@@ -29,7 +29,7 @@ class CrossEval:
     predictions: np.ndarray # int, rows × columns × images; the class with the highest logit
     rows: list              # `original`, then the decoders' names
     columns: list           # the classifiers' names
-    labels: np.ndarray      # int, images; or images × columns where classifiers have labels of their own
+    labels: np.ndarray      # int, images; or images × questions, or × columns
     ids: np.ndarray = None    # str, images; default: their numbers
     groups: np.ndarray = None # int, images; the same for dependent images; default: each its own
     truth: str = 'data'     # `'own'`: a label is what the classifier itself said of the original
@@ -119,7 +119,7 @@ def _views(images, encoder, decoders):
     for decoder in decoders.values(): yield decoder(*code)
 
 def _read_by_all(images, labels, classifiers, targets):
-    "Ranks and predictions of all classifiers on one view of a batch, each classifiers × N; labels None: what is said is true."
+    "Ranks and predictions of all classifiers on one view of a batch; labels None: what is said is true."
     ranks,predictions,is_labelled = [],[],labels is not None
     if not is_labelled: labels = torch.zeros(len(images), dtype=torch.long, device=images.device)
     for name,model in classifiers.items():
@@ -142,19 +142,21 @@ def _stacked(read):
 
 # %% ../nbs/10_crosseval.ipynb #10c0010c
 def _evaluate_own(images, encoder, decoders, classifiers):
-    "What each classifier says of the images themselves, N × classifiers; and ranks and predictions where that is true."
+    "What classifiers say of the images themselves, N × classifiers; ranks and predictions by that."
     views = _views(images, encoder, decoders)
     first = _read_by_all(next(views), None, classifiers, None)
     own,columns = first[1].T,{name: k for k,name in enumerate(classifiers)}
     read = [_read_by_all(view, own, classifiers, columns) for view in views]
     ranks,predictions = _stacked([first, *read])
-    return own.cpu().numpy(),np.maximum(ranks, ranks[0]),predictions   # ranks[0] is 0, or the last where nothing was said
+    kept_ranks = np.maximum(ranks, ranks[0])   # ranks[0] is 0, or the last where nothing was said
+    return own.cpu().numpy(),kept_ranks,predictions
 
 def _labelled_batch(batch, device, encoder, decoders, classifiers, targets):
     "Labels, ranks and predictions of a batch of images and labels."
     x,y = batch
     images,true = _checked_batch(x, y, device, targets)
-    return true.cpu().numpy(),*_evaluate_batch(images, true, encoder, decoders, classifiers, targets)
+    read = _evaluate_batch(images, true, encoder, decoders, classifiers, targets)
+    return true.cpu().numpy(),*read
 
 def _unlabelled_batch(batch, device, encoder, decoders, classifiers):
     "The same where each classifier's own answer is true; of a batch only the images are looked at."
@@ -198,7 +200,7 @@ def cross_evaluate(encoder,      # images to the code: `encoder(x)` → `(z, ind
                    dl,           # iterable of (images in [0, 1], labels N, or N×T with `targets`)
                    targets=None, # classifier → column of the labels, where questions differ
                    tell=None,    # called after each batch with the fraction done
-                   labels='data', # one of `LABELS`; `'own'`: what each classifier says of the original is true, no label is read
+                   labels='data', # `'own'`: what each says of the original is true, no label is read
                   ) -> CrossEval: # on the CPU; `ids` and `groups` of `dl.dataset` where it has them
     "Every classifier on the originals and on all reconstructions, on the encoder's device."
     device = next((p.device for p in encoder.parameters()), torch.device('cpu'))
@@ -258,13 +260,13 @@ def agreement(crosseval, # a `CrossEval` of classifiers that answer the same que
     return pd.DataFrame(tidy, columns=['row', 'column', 'other', 'same', 'kappa'])
 
 # %% ../nbs/10_crosseval.ipynb #10c00103
-_LOST = 2**15-1   # the rank of an answer that is not kept, as predictions do not tell how far behind it is
+_LOST = 2**15-1   # the rank of an answer that is not kept: how far behind, predictions do not tell
 
 def by_own_answers(crosseval # a `CrossEval` with the row `original`
                   ) -> CrossEval: # rank 0 where an answer is kept, a very high one where it is not
     "The same readings, with what each classifier said of the original as its truth."
     if 'original' not in crosseval.rows:
-        raise BadInput("no row 'original' in the cross-evaluation; what was said of it must be known")
+        raise BadInput("no row 'original' in the cross-evaluation; keep it, its answers are the truth")
     said = np.asarray(crosseval.predictions)
     own = said[list(crosseval.rows).index('original')]
     return replace(crosseval, ranks=np.where(said==own, 0, _LOST), labels=own.T, truth='own')
@@ -276,10 +278,11 @@ def kept_answers(crosseval # a `CrossEval` with the row `original`
 
 # %% ../nbs/10_crosseval.ipynb #10c00106
 def kept_kappa(crosseval # a `CrossEval` with the row `original`
-              ) -> pd.DataFrame: # rows × columns, at most 1; NaN where one class is all that is ever said
+              ) -> pd.DataFrame: # rows × columns; NaN where one class is all that is said
     "κ_ij of kept answers: 0 where no more is kept than chance keeps."
     own = by_own_answers(crosseval).labels.T
-    kappas = [[_same_and_kappa(before, now)[1] for before,now in zip(own, row)] for row in crosseval.predictions]
+    def kappas_of(row): return [_same_and_kappa(before, now)[1] for before,now in zip(own, row)]
+    kappas = [kappas_of(row) for row in crosseval.predictions]
     return pd.DataFrame(kappas, index=crosseval.rows, columns=crosseval.columns)
 
 # %% ../nbs/10_crosseval.ipynb #d586fcb6

@@ -112,10 +112,12 @@ def _two_readings(accuracy, boot, words):
         gain,gains = (o.read[:,i,j]-o.start[:,j] for o in (r, drawn))
         parts = []
         if np.isfinite(share[0]):
-            parts.append(f'{percent(share[0])} {words.of_original}{_interval(shares, boot, percent)}')
+            between = _interval(shares, boot, percent)
+            parts.append(f'{percent(share[0])} {words.of_original}{between}')
         if np.isfinite(gain[0]):
             parts.append(f'{_signed(gain[0])} compared with A_S{_interval(gains, boot, _signed)}')
-        if parts: said.append(f'{words.reads.format(i=r.names[i], j=r.names[j])} {"; ".join(parts)}')
+        reads = words.reads.format(i=r.names[i], j=r.names[j])
+        if parts: said.append(f'{reads} {"; ".join(parts)}')
     return 'By what is read: '+'. '.join(said)+'.' if said else ''
 
 # %% ../nbs/20_reading.ipynb #fbaa345e
@@ -150,8 +152,8 @@ def _transfer_sentence(boot):
     ends = dict(largest=t.loc[t['mean'].idxmax()], smallest=t.loc[t['mean'].idxmin()])
     named = ', '.join(f'the {k} is from {words(o)}' for k,o in ends.items())
     symbol = boot.words.symbol
-    return (f'Of the {len(t)} transfers {symbol}(A_i∘j) − {symbol}(A_S∘j), {gains} are clearly a gain and {losses} clearly '
-            f'a loss (Holm-corrected at 5%); {named}.')
+    return (f'Of the {len(t)} transfers {symbol}(A_i∘j) − {symbol}(A_S∘j), {gains} are clearly a gain '
+            f'and {losses} clearly a loss (Holm-corrected at 5%); {named}.')
 
 def order_sentence(accuracy, # DataFrame of accuracies with a row `S`
                    t=0.8,    # threshold
@@ -166,7 +168,8 @@ def order_sentence(accuracy, # DataFrame of accuracies with a row `S`
     if accuracy.shape[1]>2: other = f'; any other decoder in its place would give {share_words(told.share[2])}'
     if np.isfinite(alone.low):
         between = f'; {boot.level:.0%} of the resamples between {alone.low:.0%} and {alone.high:.0%}'
-    return (f'Of the order at t = {t:g}, {share_words(alone.share)} is what the {_spoken(words, boot).measures} alone would give, '
+    measures = _spoken(words, boot).measures
+    return (f'Of the order at t = {t:g}, {share_words(alone.share)} is what the {measures} alone would give, '
             f'if nobody helped anybody ({int(alone.same)} of {pairs} ordered pairs{between})'
             f'{other}.')
 

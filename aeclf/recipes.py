@@ -144,7 +144,8 @@ def fine_tune(ws,        # `Workspace`
              ):          # history, a row per epoch from 0
     "Train parts of a composite for as long as a decoder is fine-tuned."
     composite.train_only(*parts)
-    learner = ae_learner if pixels else partial(composite_learner, train=parts, labels=ws.config.labels)
+    reading = partial(composite_learner, train=parts, labels=ws.config.labels)
+    learner = ae_learner if pixels else reading
     learn = learner(dls, composite, opt_func=optimizer(ws), cbs=list(cbs))
     return fit(ws, learn, 'decoders', tell, curve)
 

@@ -58,7 +58,7 @@ class Result:
     make: Callable  # workspace (and item) → DataFrame, its index written first, or Figure
     suffix: str     # `.csv` or `.png`
     stage: str      # that writes it; '' where only the report shows it
-    caption: str    # in the report; `{}` stands for the item; or a function of `Words` that returns such
+    caption: str    # in the report, or a function of `Words`; `{}` stands for the item
     section: str    # of the report that shows it, one of `SECTIONS`; '' where none does
     items: Callable # workspace → an item for each file; none where the study has no such thing
     shown: Callable = None   # workspace → DataFrame that the report shows in place of the file's
@@ -410,8 +410,8 @@ def _transfer_caption(words):
             f'(mean, p Holm-corrected), its {words.measure} as a share of that on the originals, '
             'and the share of its own gain')
 
-@table('evidence/transfer', 'evidence', _transfer_caption, 'sure', items=_two, folded=True, later=True,
-       corner='autoencoder', painters=True)
+@table('evidence/transfer', 'evidence', _transfer_caption, 'sure', items=_two, folded=True,
+       later=True, corner='autoencoder', painters=True)
 def transfer_table(ws):
     told,r = transfer(ws.boot),readings(ws.boot)
     with np.errstate(divide='ignore', invalid='ignore'): shares = r.read/r.original[:,None]
@@ -437,7 +437,8 @@ def _affinity_caption(words):
     what = 'Affinity: what is about the pair, beyond who paints and who reads'
     return f'{what} (γ of log {words.measures})'
 
-@table('evidence/affinity', 'evidence', _affinity_caption, 'sure', items=_three, folded=True, later=True, corner='autoencoder', painters=True)
+@table('evidence/affinity', 'evidence', _affinity_caption, 'sure', items=_three, folded=True,
+       later=True, corner='autoencoder', painters=True)
 def affinity_table(ws): return _by_first_column(affinity(ws.boot))
 
 @table('evidence/explained', 'evidence', 'How much of the order at t = 0.8 the nulls give; and in '
@@ -539,7 +540,7 @@ def _classes_if_known(ws, name):
 
 def alike(ws # `Workspace`
          ) -> dict: # classifier → the others that tell the same classes apart
-    "Who can be compared answer by answer: with labels all, without those whose classes have the same names."
+    "Who can be compared answer by answer: with labels all, else those of the same classes."
     names = list(ws.config.classifiers)
     if ws.config.labels=='data': return {n: [o for o in names if o!=n] for n in names}
     classes = {n: _classes_if_known(ws, n) for n in names}
@@ -675,7 +676,8 @@ def _lenets(ws):
         kind='', items=lambda ws: ('',) if _lenets(ws) else ())
 def border_figure(ws):
     images,made = ws.reconstructions(128)
-    coverage = input_coverage(LeNet5(len(ws.classes(_lenets(ws)[0])), ws.config.size), ws.config.size)
+    n_classes,size = len(ws.classes(_lenets(ws)[0])),ws.config.size
+    coverage = input_coverage(LeNet5(n_classes, size), size)
     errors = {n: error_map(images, made[n]) for n in ('S', _lenets(ws)[0])}
     return plot_border(coverage, images[0], errors)
 

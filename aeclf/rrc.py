@@ -179,9 +179,11 @@ _TRAIN_LONGER = ('Ratios to that are noise, however narrow their intervals: '
 
 _LABELLED = Words(
     measure='accuracy', measures='accuracies', symbol='acc', short='top-1', by='top-1 of ',
-    heading='Accuracy', table='accuracy, top-1', caption='Top-1 accuracy', top5='Top-5 accuracy', by_class='Accuracy by class',
-    chance='Is every classifier clearly above chance on its own autoencoder?', strength='accuracy on originals',
-    own='{j} reads its own autoencoder at {own:.2f}', at_chance='cannot read their own autoencoders above chance',
+    heading='Accuracy', table='accuracy, top-1', caption='Top-1 accuracy', top5='Top-5 accuracy',
+    by_class='Accuracy by class', strength='accuracy on originals',
+    chance='Is every classifier clearly above chance on its own autoencoder?',
+    own='{j} reads its own autoencoder at {own:.2f}',
+    at_chance='cannot read their own autoencoders above chance',
     tenth='less than {share:.0%} of its {original:.2f} on the originals', remedy=_TRAIN_LONGER,
     reads='{j} reads A_{i} at', of_original='of its accuracy on the originals',
     theirs='their accuracy on the originals', goal='recognises the paintings as well as it can',
@@ -190,17 +192,23 @@ _LABELLED = Words(
 # %% ../nbs/12_rrc.ipynb #12000005
 _UNLABELLED = Words(
     measure='share kept', measures='shares kept', symbol='kept', short='kept', by='kept by ',
-    heading='Answers kept', table='answers kept', caption='Answers kept: how often a classifier says what it said of the original',
-    top5='The answer on the original is among the five highest', by_class='Answers kept, by what they are',
-    chance='Does every classifier clearly keep more than its most frequent answer, on its own autoencoder?',
-    strength='most frequent answer', own='{j} keeps its answer on its own autoencoder for {own:.2f} of the images',
+    heading='Answers kept', table='answers kept',
+    caption='Answers kept: how often a classifier says what it said of the original',
+    top5='The answer on the original is among the five highest',
+    by_class='Answers kept, by what they are', strength='most frequent answer',
+    chance='Does every classifier clearly keep more than its most frequent answer, '
+           'on its own autoencoder?',
+    own='{j} keeps its answer on its own autoencoder for {own:.2f} of the images',
     at_chance='keep no more than chance on their own autoencoders', tenth='less than {share:.0%}',
-    remedy=_TRAIN_LONGER+' A classifier that nearly always says the same keeps that whatever is painted: leave it out.',
+    remedy=_TRAIN_LONGER+' A classifier that nearly always says the same keeps that whatever is '
+                         'painted: leave it out.',
     reads='{j} keeps on A_{i}', of_original='of its answers', theirs='their answers',
-    goal='says of the paintings what it said of the pictures as often as it can', still='still says the same of',
+    goal='says of the paintings what it said of the pictures as often as it can',
+    still='still says the same of',
     expected='the answers that could be expected to be kept', can='keeps',
-    note='A classifier that always says the same keeps everything. So chance is the share of its most frequent answer on '
-         'the originals, and κ is what is kept beyond what answers of these frequencies would keep by chance.',
+    note='A classifier that always says the same keeps everything. So chance is the share of its '
+         'most frequent answer on the originals, and κ is what is kept beyond what answers of these '
+         'frequencies would keep by chance.',
     line='no labels: every classifier’s own answer on the original counts as true')
 
 WORDS = {'data': _LABELLED, 'own': _UNLABELLED}   # by what the labels are
@@ -260,7 +268,8 @@ def most_frequent(crosseval # has `.predictions`, `.rows` with `original`, `.col
                  ) -> dict: # classifier → share in [0, 1]
     "The largest share of one answer on the originals: so much is kept by who looks at nothing."
     said = np.asarray(crosseval.predictions)[list(crosseval.rows).index('original')]
-    return {j: np.unique(o, return_counts=True)[1].max()/len(o) for j,o in zip(crosseval.columns, said)}
+    largest = [np.unique(o, return_counts=True)[1].max()/len(o) for o in said]
+    return dict(zip(crosseval.columns, largest))
 
 # %% ../nbs/12_rrc.ipynb #dc27af1f
 @dataclass
@@ -302,7 +311,7 @@ class Bootstrap:
         return float((common==np.minimum(count[:,:,None], count[:,None])).all((1, 2)).mean())
 
 # %% ../nbs/12_rrc.ipynb #cceeb020
-def bootstrap(crosseval,  # has `.ranks` [row, classifier, image], `.rows`, `.columns`, `.groups`; may say its `.truth`
+def bootstrap(crosseval,  # has `.ranks` [row, classifier, image], `.rows`, `.columns`, `.groups`
               n=10_000,   # resamples
               seed=0,     # of the resampling
               level=0.95, # of the intervals, in (0, 1)

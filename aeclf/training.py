@@ -170,7 +170,7 @@ def pixel_loss(reconstruction, # N×3×H×W
     return F.mse_loss(reconstruction/std, image/std)
 
 # %% ../nbs/09_training.ipynb #09000003
-LABELS = ('data', 'own')   # what is true for a classifier: the labels, or its own answer on the original
+LABELS = ('data', 'own')   # what is true: the labels, or a classifier's own answer
 
 class TargetIsOwnAnswer(Callback):
     "The target of each batch is what a classifier says of its images; no label is read."
@@ -243,12 +243,13 @@ def ae_learner(dls,         # DataLoaders of images in [0, 1] and labels, which 
     return _learner(dls, _thawed(autoencoder), pixel_loss, kind=ReconstructionLearner, **kw)
 
 # %% ../nbs/09_training.ipynb #8e6b76ad
-_MOVING_TRUTH = "labels 'own': a classifier that is trained itself has no answer that stays; train other parts"
+_MOVING_TRUTH = ("labels 'own': a classifier that is trained itself has no answer that stays; "
+                 'train other parts')
 
 def composite_learner(dls,       # DataLoaders of images in [0, 1] and labels
                       composite, # a `Composite`; its frozen parts stay frozen afterwards
                       train=('decoder',), # the trained parts, any of encoder, decoder, classifier
-                      labels='data', # one of `LABELS`; with `'own'` the classifier is none of the trained parts
+                      labels='data', # one of `LABELS`; with `'own'` the classifier is not trained
                       **kw,      # further arguments of fastai's `Learner`
                      ) -> ReconstructionLearner:
     "Train parts of A_i∘j with the cross-entropy of its classifier."

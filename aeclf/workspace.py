@@ -593,13 +593,14 @@ def _names_brought(self:Workspace, name):
     "The names of the classes that the network `name` brings, else None."
     kept = _names_in_file(self.path/weights_file('classifiers', name))
     if kept: return kept
-    if name in self.networks: return getattr(getattr(self.networks[name], 'dls', None), 'vocab', None)
+    if name in self.networks:
+        return getattr(getattr(self.networks[name], 'dls', None), 'vocab', None)
     return _names_in_file(self.place(self.full_name(name)[1]))
 
 # %% ../nbs/23_workspace.ipynb #23000105
 @patch
 def own_classes(self:Workspace, name): # a classifier's name
-    "The names of the classes that the network `name` tells apart by itself; numbers where it brings none."
+    "The names of the classes that the network `name` tells apart; numbers where it brings none."
     known = vars(self).setdefault('_own_classes', {})
     if name not in known:
         names = self._names_brought(name)
@@ -825,7 +826,7 @@ def _check_labels(self:Workspace):
 
 @patch
 def _note_answers(self:Workspace, name, most=100):
-    "Keep a note where a network says nearly always the same of the originals, as then it keeps that."
+    "Keep a note where a network says nearly always the same, as that is what it will keep."
     ds,model = self.loaders(name).valid_ds,self.ready(self.initial(name))
     picked = range(0, len(ds), -(-len(ds)//most))
     images = torch.stack([ds[i][0].as_subclass(torch.Tensor).float() for i in picked])
@@ -833,8 +834,8 @@ def _note_answers(self:Workspace, name, most=100):
     counts = torch.cat(said).bincount()
     n,k = int(counts.max()),int(counts.argmax())
     if n>=0.9*len(images):
-        self.add_note(f'classifier {name!r} says {self.vocab(name)[k]!r} of {n} of {len(images)} originals; '
-                      'what it keeps says little')
+        says = f'says {self.vocab(name)[k]!r} of {n} of {len(images)} originals'
+        self.add_note(f'classifier {name!r} {says}; what it keeps says little')
 
 # %% ../nbs/23_workspace.ipynb #3a5c001b
 @patch
