@@ -78,7 +78,7 @@ def check_same_shape(a,       # tensor or array
     raise ValueError(f'{whose}shapes differ: {tuple(a.shape)} and {tuple(b.shape)}')
 
 # %% ../nbs/16_reconstruction.ipynb #ac896b15
-def _lab(images): return rgb2lab(clamped(images), channel_axis=1)
+def _lab(images): return rgb2lab(clamped(images), channel_axis=-3)
 
 def lab_difference(original,       # N×3×H×W, RGB in [0, 1], tensor or array
                    reconstruction, # the same shape; both are clamped to [0, 1] first
@@ -137,13 +137,15 @@ class LabLimits:
         originals,       # N×3×H×W, RGB in [0, 1]
         reconstructions, # mapping of names to N×3×H×W
     ):
-        before = _lab(originals)
-        for name,o in reconstructions.items():
-            check_same_shape(originals, o, name)
-            difference = np.abs(_lab(o)-before).transpose(1, 0, 2, 3).reshape(3, -1)
-            values = np.concatenate([self.highest, difference], 1)
-            spare = values.shape[1]-self.needed
-            self.highest = np.partition(values, spare, axis=1)[:,spare:] if spare>0 else values
+        for name,o in reconstructions.items(): check_same_shape(originals, o, name)
+        for k in range(len(originals)):
+            before = _lab(originals[k])
+            for o in reconstructions.values(): self._keep_highest(np.abs(_lab(o[k])-before).reshape(3, -1))
+
+    def _keep_highest(self, values):
+        values = np.concatenate([self.highest, values], 1)
+        spare = values.shape[1]-self.needed
+        self.highest = np.partition(values, spare, axis=1)[:,spare:] if spare>0 else values
 
     def ends(self) -> np.ndarray: # the ends of ΔL, ΔA, ΔB: 3 whole numbers ≥ 1 in LAB units
         low,high = np.sort(self.highest, axis=1)[:,:2].astype(float).T[[0, -1]]
@@ -156,7 +158,7 @@ def lab_limits(originals,       # N×3×H×W, RGB in [0, 1]
     "Shared symmetric limits for the differences of many images."
     n,_,h,w = originals.shape
     limits = LabLimits(n*h*w*len(reconstructions), percentile)
-    for k in range(n): limits.add(originals[k:k+1], {name: o[k:k+1] for name,o in reconstructions.items()})
+    limits.add(originals, reconstructions)
     return limits.ends()
 
 # %% ../nbs/16_reconstruction.ipynb #a01559de
