@@ -196,6 +196,11 @@ _HELP = dict(
     skip_unreadable='Leave out files of folder:PATH that cannot be read as images; '
                     'else they are listed and nothing begins.',
     device='auto, cpu or cuda.',
+    config='A study.toml, or the folder of a study: its settings count more than those of the preset.',
+    set='A setting by its name, such as lr.decoders=0.001 or "widths=[16,32,64]"; may be repeated, and counts more '
+        'than all the rest.',
+    print_config='Print the whole configuration with a comment beside every setting, as a file for --config; '
+                 'nothing is run.',
     quick='Few images and one epoch each: the same way in under a minute.')
 
 def _option(name, *flags, **more): return typer.Option(*flags, help=_HELP[name], **more)
@@ -208,30 +213,33 @@ def run(
     data: Annotated[Optional[str], _option('data')] = None,
     classifiers: Annotated[Optional[str], _option('classifiers')] = None,
     size: Annotated[Optional[int], _option('size')] = None,
-    autoencoder: Annotated[str, _option('autoencoder')] = '',
-    pretrain: Annotated[str, _option('pretrain')] = '',
+    autoencoder: Annotated[Optional[str], _option('autoencoder')] = None,
+    pretrain: Annotated[Optional[str], _option('pretrain')] = None,
     epochs: Annotated[Optional[str], _option('epochs')] = None,
-    seed: Annotated[int, _option('seed', min=0)] = 0,
+    seed: Annotated[Optional[int], _option('seed', min=0)] = None,
     seeds: Annotated[int, _option('seeds', min=1)] = 1,
     controls: Annotated[bool, _option('controls', '--controls')] = False,
-    skip_unreadable: Annotated[bool, _option('skip_unreadable', '--skip-unreadable')] = False,
+    skip_unreadable: Annotated[Optional[bool], _option('skip_unreadable', '--skip-unreadable')] = None,
     device: Annotated[str, _option('device')] = 'auto',
-    quick: Annotated[bool, _option('quick', '--quick')] = False,
+    quick: Annotated[Optional[bool], _option('quick', '--quick')] = None,
+    config: Annotated[Optional[Path], _option('config')] = None,
+    settings: Annotated[Optional[list[str]], _option('set', '--set', metavar='KEY=VALUE')] = None,
+    print_config: Annotated[bool, _option('print_config', '--print-config')] = False,
 ):
     """Run a study, or go on with it: train, cross-evaluate, RRC, lattices, figures, report.
 
     Example: aeclf run --data folder:pets --size 64 --out studies/pets
     """
-    from aeclf.report import write_report
+    from aeclf.config import commented,read_settings
     from aeclf.study import Study,configure,study_folder
-    config = configure(data, classifiers, size, epochs, seed, quick, preset, autoencoder, pretrain, skip_unreadable)
-    study = Study(config, out or study_folder(config.data), device, controls)
+    asked = configure(data, classifiers, size, epochs, seed, quick, preset, autoencoder, pretrain,
+                      skip_unreadable, config, read_settings(settings or []))
+    if print_config: return print(commented(asked), end='')
+    _check_nothing_handed(asked, config)
+    study = Study(asked, out or study_folder(asked.data), device, controls)
     if classifiers is None: study.tell_of_files(print)   # a preset may name code that nobody typed
     study.prepare()
-    _print_beginning(study)
-    with stoppable() as line: fresh = _run_seeds(study, seeds, line)
-    if not fresh: print(f'{study.path}: this study is finished, nothing was trained')
-    _print_result(study, write_report(study))
+    _run_and_tell(study, seeds)
 
 # %% ../nbs/28_cli.ipynb #3dc67804
 def _left_out(skipped):
@@ -240,11 +248,16 @@ def _left_out(skipped):
     first = ', '.join(map(str, sorted(skipped)[:3]))
     return f'{len(skipped)} left out that cannot be read: {first}'+(' …' if len(skipped)>3 else '')
 
+def _as_it_came(study, name):
+    "A classifier's name; with where it is from if it is not trained here."
+    came = study.origin(name)
+    return f'{name} (trained, {came})' if came else name
+
 def _print_beginning(study):
     "What is run, where."
     from aeclf.stages import is_ledger_lost
     c = study.config
-    print(f'{c.data}, {c.size} pixels, {", ".join(c.classifiers)}, seed {c.seed}, '
+    print(f'{c.data}, {c.size} pixels, {", ".join(_as_it_came(study, n) for n in c.classifiers)}, seed {c.seed}, '
           f'on {study.device} in {study.precision} → {study.path}', flush=True)
     if c.skip_unreadable: print(_left_out(getattr(study.images, 'skipped', {})), flush=True)
     if is_ledger_lost(study.ledger, study.stages):
@@ -257,6 +270,23 @@ def _run_seeds(study, seeds, line):
         print(f'seed {other.config.seed}', flush=True)
         fresh += other.run(line, stage_done, say=lambda words: None)   # it was said of the first
     return fresh
+
+# %% ../nbs/28_cli.ipynb #5a1e2001
+def _check_nothing_handed(config, file):
+    "`BadInput` where a study.toml has networks or images that somebody handed over in Python."
+    from aeclf.config import handed_over
+    for name in handed_over(config):
+        if name=='data': what,remedy = 'images were','images=(training, validation), or name others with --data'
+        else: what,remedy = f'network {name!r} was',f'networks={{{name!r}: …}}, or name another with --set classifiers.{name}=…'
+        raise BadInput(f'{file}: the {what} handed over in Python, which no command can do; do it there, {remedy}')
+
+def _run_and_tell(study, seeds):
+    "Run a study with its repetitions, write the report, and print what came out."
+    from aeclf.report import write_report
+    _print_beginning(study)
+    with stoppable() as line: fresh = _run_seeds(study, seeds, line)
+    if not fresh: print(f'{study.path}: this study is finished, nothing was trained')
+    _print_result(study, write_report(study))
 
 # %% ../nbs/28_cli.ipynb #4f318915
 def _lost_files(study, todo):
