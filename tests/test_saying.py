@@ -1,14 +1,14 @@
 "What a command can say: every setting, in one of several places; and the commands that pages and results name."
-import json, re, shlex, tomllib
+import json, re, shlex, subprocess, sys, tomllib
 from pathlib import Path
 
 import pytest, typer
 
 from aeclf.cli import app
-from aeclf.config import Config, command_of, handed_over, read_config, write_config
+from aeclf.config import Config, command_of, commented, handed_over, read_config, write_config
 from aeclf.data import images_digest, load
 from aeclf.study import configure
-from conftest import aeclf, one_line
+from conftest import aeclf, command as aeclf_command, one_line
 
 project = Path(__file__).parents[1]
 
@@ -92,7 +92,7 @@ def test_a_file_gives_its_configuration_and_so_does_what_is_printed_of_it(tmp_pa
     (tmp_path/'printed.toml').write_text(aeclf(tmp_path, 'run', '--config', 'study', '--print-config').stdout, encoding='utf-8')
     assert configure(config=tmp_path/'printed.toml', preset='cues') == config
     words = shlex.split(command_of(config))
-    assert words[:2] == ['aeclf', 'run'] and printed(tmp_path, *words[2:]) == json.loads(json.dumps(vars(config)))
+    assert words[:2] == ['aeclf', 'run'] and printed(tmp_path, *words[2:]) == tomllib.loads(commented(config))
 
 
 def test_every_setting_is_printed_with_a_comment(tmp_path):
@@ -122,6 +122,29 @@ def test_a_study_is_gone_on_with_by_its_own_file(pictures, tmp_path):
     assert printed(tmp_path, '--config', 'one') == printed(tmp_path, *args)
 
 
+def test_a_log_has_a_line_for_every_epoch_with_the_time_that_is_left(pictures, tmp_path):
+    args = ['--data', f'folder:{pictures}', '--classifiers', 'V', '--size', '32', '--epochs', '1,2,3', '--set', 'widths=[8,8,8]', '--set', 'panels=1']
+    said = aeclf(tmp_path, 'run', *args, '--out', 'one').stdout.splitlines()
+    lines = [re.match(r'(\w+ \w+) +epoch (\d of \d): train loss [\d.]+, valid loss [\d.]+(?:, accuracy [\d.]+)?; \d+ s, \d+ s left$', line) for line in said]
+    assert [o.groups() for o in lines if o] == [('autoencoder S', '1 of 2'), ('decoder V', '1 of 3'), ('decoder V', '2 of 3')]
+
+
+def test_apples_gpu_is_taken_where_torch_has_it_and_no_other_is_there(monkeypatch):
+    from aeclf import workspace
+    for there,taken in (((), 'cpu'), (('mps',), 'mps'), (('cuda',), 'cuda'), (('cuda', 'mps'), 'cuda')):
+        for kind in list(workspace._GPUS): monkeypatch.setitem(workspace._GPUS, kind, lambda kind=kind: kind in there)
+        assert workspace.usable_device('auto') == taken and workspace.usable_device('cpu') == 'cpu'
+
+
+def test_version_and_module(tmp_path):
+    said = aeclf(tmp_path, '--version')
+    assert said.returncode == 0 and re.fullmatch(r'aeclf (\d+\.\d+.*|\(not installed\))\n', said.stdout)
+    (tmp_path/'t.csv').write_text(',L,A\nL,1,0.9\nA,.5,1\n')
+    for args in (['lattice', 't.csv'], ['lattice', 'none.csv'], ['--version'], []):
+        as_module,ours = (subprocess.run([*command, *args], cwd=tmp_path, capture_output=True, text=True) for command in ([sys.executable, '-m', 'aeclf'], aeclf_command))
+        assert (as_module.returncode, as_module.stdout, as_module.stderr) == (ours.returncode, ours.stdout, ours.stderr)
+
+
 kept = {   # the study.toml of a result, and the command that repeats it
     'photos': 'aeclf run', 'cifar10': 'aeclf run --preset cifar10-reduced --data folder:cifar10',
     **{f'cues/A_S-{seed}': 'aeclf run --data cues --seeds 3' for seed in range(3)},
@@ -138,7 +161,7 @@ def test_the_command_of_a_result_gives_its_configuration(tmp_path, name):
     assert f'`{command}`' in pages, 'its README should name the command'
     there,words = read_config(folder/'study.toml'),shlex.split(command)[2:]
     ours = printed(tmp_path, *words, '--seed', there.seed)   # of several seeds each has a folder
-    given = json.loads(json.dumps(vars(there)))
+    given = tomllib.loads(commented(there))
     if handed_over(there):   # by the command the images are drawn, as they were then
         recorded = json.loads((folder/'provenance.json').read_text())['digest']
         assert handed_over(there) == ['data'] and images_digest(load(ours['data'], ours['size']).valid_ds) == recorded
