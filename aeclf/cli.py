@@ -240,11 +240,16 @@ def _left_out(skipped):
     first = ', '.join(map(str, sorted(skipped)[:3]))
     return f'{len(skipped)} left out that cannot be read: {first}'+(' …' if len(skipped)>3 else '')
 
+def _as_it_came(study, name):
+    "A classifier's name; with where it is from if it is not trained here."
+    came = study.origin(name)
+    return f'{name} (trained, {came})' if came else name
+
 def _print_beginning(study):
     "What is run, where."
     from aeclf.stages import is_ledger_lost
     c = study.config
-    print(f'{c.data}, {c.size} pixels, {", ".join(c.classifiers)}, seed {c.seed}, '
+    print(f'{c.data}, {c.size} pixels, {", ".join(_as_it_came(study, n) for n in c.classifiers)}, seed {c.seed}, '
           f'on {study.device} in {study.precision} → {study.path}', flush=True)
     if c.skip_unreadable: print(_left_out(getattr(study.images, 'skipped', {})), flush=True)
     if is_ledger_lost(study.ledger, study.stages):

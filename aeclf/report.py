@@ -19,7 +19,7 @@ from .contexts import lattices
 from .panels import LAB_CHANNELS,image_sheets
 from .reading import answer_sentences,barcode,draws_sentence,lattice_steps
 from .reconstruction import lab_limits,shuffled
-from .results import SECTIONS,SENTENCES,classes_of,epochs_of,made_of,provenance,rows_of
+from .results import SECTIONS,SENTENCES,classes_of,epochs_of,made_of,names_of_classes,provenance,rows_of
 from .store import BadInput,atomic
 from .study import Study
 
@@ -204,7 +204,8 @@ def curve_pictures(study # a finished `Study`
 def _readings(study, k):
     "For the image `k` and each row of images what every classifier says, and whether that is right."
     cross,names = study.crosseval,list(study.config.classifiers)
-    vocabs = [[str(v) for v in study.vocab(n)] for n in names]
+    known = names_of_classes(study)
+    vocabs = [[str(v) for v in known[n] or study.vocab(n)] for n in names]
     says = lambda i, j: (vocabs[j][cross.predictions[i, j, k]], bool(cross.hits[i, j, k]))
     return {row: [says(i, j) for j in range(len(names))] for i,row in enumerate(cross.rows)}
 

@@ -213,7 +213,8 @@ def _draw_pictures(axs, pictures):
 def _write_class_names(axs, classes, vocab):
     "The names of the classes above the pictures; their numbers where they have no names."
     named = vocab is not None and not isinstance(vocab, dict)
-    for ax,k in zip(axs, classes.tolist()): ax.set_title(str(vocab[k] if named else k), size=8, parse_math=False)
+    known = len(vocab) if named else 0   # a classifier may tell more classes apart than the images have
+    for ax,k in zip(axs, classes.tolist()): ax.set_title(str(vocab[k] if k<known else k), size=8, parse_math=False)
 
 # %% ../nbs/09_training.ipynb #dcf11ca4
 def ae_learner(dls,         # DataLoaders of images in [0, 1] and labels, which do not matter

@@ -41,6 +41,10 @@ from .tables import read_own_table
 from .training import check_callbacks
 from .unlabelled import unlabelled
 
+# %% ../nbs/23_workspace.ipynb #23060006
+from .classifiers import answer_names,count_logits,kept_classifier,reading
+from .classifiers import comes_trained as is_trained
+
 # %% ../nbs/23_workspace.ipynb #6be1ace9
 def usable_device(name # `'auto'`, or as torch names devices: `'cpu'`, `'cuda'`, `'cuda:1'`
                  ) -> str:
@@ -512,12 +516,32 @@ def full_name(self:Workspace, name): # a classifier's name
     return (self.place(file)+full[len(file):] if file else full),weights
 
 @patch
-def _made(self:Workspace, name, make, weights):
-    "What `make` makes of the weights, where they lie; what is to know of them becomes notes."
-    model = make(self.place(weights) if weights else None)
+def _made(self:Workspace, name, n_classes):
+    "The classifier `name` with its weights, where they lie; what is to know of them becomes notes."
+    full,weights = self.full_name(name)
+    model = make_classifier(full, n_classes, self.config.size, self.place(weights) if weights else None)
     with _said_of(name): check_values(model)
-    for note in getattr(model, 'notes', ()): self.add_note(f'classifier {name!r}: {note}')
+    for note in model.notes: self.add_note(f'classifier {name!r}: {note}')
     return model
+
+@patch
+def _matched(self:Workspace, name, model):
+    "A network that comes trained, with its logits in the order of the data, where names tell it."
+    try: read = reading(model, self.vocab(name), self.config.size)
+    except BadInput as e: raise BadInput(f'{self.called(name)}: {e}') from e
+    for note in read.notes: self.add_note(f'classifier {name!r}: {note}')
+    return read
+
+@patch
+def _as_it_comes(self:Workspace, name):
+    "The classifier `name` with its weights, for as many classes as they are, else as the data have."
+    (full,weights),vocab = self.full_name(name),self.vocab(name)
+    if full=='given': return self._matched(name, self.handed_network(name))
+    n_classes = len(vocab) if vocab else None
+    model = self._made(name, None if weights else n_classes)
+    if not is_trained(model): return model
+    model = self._matched(name, model)
+    return self._made(name, n_classes) if vocab and not model.classes else model   # by position
 
 @patch
 def _at_random(self:Workspace, name, make):
@@ -527,21 +551,60 @@ def _at_random(self:Workspace, name, make):
 @patch
 def initial(self:Workspace, name, trained=True): # a classifier's name; False: random weights
     "The classifier `name` as it comes, with the weights that its full name gives, else random ones."
-    full,weights = self.full_name(name)
-    if full=='given':
-        model = self.handed_network(name)
-        if not trained:
-            with _said_of(name): model = reinitialized(model)
-    else:
-        make = partial(make_classifier, full, len(self.vocab(name)), self.config.size)
-        model = self._made(name, make, weights) if trained else self._at_random(name, make)
+    full,_ = self.full_name(name)
+    if trained: model = self._as_it_comes(name)
+    elif full=='given':
+        with _said_of(name): model = reinitialized(self.handed_network(name))
+    else: model = self._at_random(name, partial(make_classifier, full, self._width(name), self.config.size, ''))
     if name in self._trials: model.channels_last = self._trials[name].channels_last
     return model
 
+# %% ../nbs/23_workspace.ipynb #23060007
+@patch
+def _names_known(self:Workspace, name, model):
+    "The names of a classifier's classes in the order of its logits: its own if it comes trained, else the data's."
+    own = answer_names(model) if self.comes_trained(name) else None
+    return own or self.vocab(name)
+
+@patch
+def names_of(self:Workspace, name, model): # a classifier's name, and it as it comes
+    "The names of its classes in the order of its logits; their numbers where nobody has named them."
+    named = self._names_known(name, model)
+    return [str(o) for o in named or range(count_logits(model, self.config.size) or 0)]
+
+@patch
+def _width(self:Workspace, name):
+    "How many classes the classifier `name` tells apart."
+    if not self.comes_trained(name): return len(self.vocab(name))
+    if (self.path/weights_file('classifiers', name)).is_file(): return len(self.classes(name))
+    with seeded(0): return len(self.names_of(name, self._as_it_comes(name)))
+
+# %% ../nbs/23_workspace.ipynb #23060001
 @patch
 def comes_trained(self:Workspace, name): # a classifier's name
-    "Is the classifier `name` read as it comes, with weights or handed over, and not trained here?"
-    return bool(split_weights(self.config.classifiers[name])[1])
+    "Is the classifier `name` read as it comes, and not trained here?"
+    return bool(self.origin(name))
+
+@patch
+def origin(self:Workspace, name): # a classifier's name
+    "How a classifier came that comes trained, such as `'came from r18.pth'`; empty for all others."
+    full,weights = split_weights(self.config.classifiers[name])
+    if full=='given': return 'was handed over'
+    if weights: return f'came from {weights}'
+    return f'came from {full}' if full.startswith('hf/') or self._says_trained(name) else ''
+
+@patch
+def _says_trained(self:Workspace, name):
+    "Does the function of a file say that its network is trained, whatever the images are?"
+    full,_ = self.full_name(name)
+    if not file_of(full): return False
+    known = vars(self).setdefault('_trained_files', {})
+    if full not in known:
+        with seeded(0):
+            try: model = make_classifier(full, None, self.config.size)
+            except BadInput: model = make_classifier(full, 2, self.config.size)   # it wants a number
+        known[full] = is_trained(model)
+    return known[full]
 
 # %% ../nbs/23_workspace.ipynb #c11d4b45
 def weights_file(kind, # `'classifiers'`, `'autoencoder'`, `'decoders'`, `'controls'` or `'table1'`
@@ -558,18 +621,20 @@ def ready(self:Workspace, model): # a module
 
 @patch
 def classes(self:Workspace, name): # a classifier's name
-    "The names of the classes of a trained classifier, as its file has them."
+    "The names of the classes of a trained classifier in the order of its logits, as its file has them."
     kept = weights_meta(self.path/weights_file('classifiers', name)).get('classes')
     return kept or self.vocab(name)   # older files have none
 
 @patch
 def classifier(self:Workspace, name): # a classifier's name
     "The classifier `name` as the study trained it, in evaluation mode."
-    full,_ = self.full_name(name)
+    full,weights = self.full_name(name)
     file = self.path/weights_file('classifiers', name)
     if full=='given': model = load_weights(file, self.handed_network(name))
-    else: model = make_classifier(full, len(self.classes(name)), self.config.size, file)
-    model.channels_last = weights_meta(file).get('channels_last', True)
+    else: model = kept_classifier(full, weights, len(self.classes(name)), self.config.size, file)
+    meta = weights_meta(file)
+    model.channels_last = meta.get('channels_last', True)
+    if 'order' in meta: model.order = torch.tensor(meta['order'])
     return self.ready(model)
 
 # %% ../nbs/23_workspace.ipynb #3a5c0020
@@ -676,7 +741,8 @@ def _check_reading(self:Workspace, name):
     with seeded(self.config.seed):
         model,images = self._named_initial(name),self._first_images()
         in_bf16,trains = self.precision!='float32',not self.comes_trained(name)
-        trial = try_network(model, images, len(self.vocab(name)), self.called(name), trains, in_bf16)
+        k = len(self._names_known(name, model) or ()) or None
+        trial = try_network(model, images, k, self.called(name), trains, in_bf16)
     self._trials[name] = trial
     for remark in trial.remarks:
         self.add_note(f'{self.called(name)} {remark}')
@@ -768,11 +834,11 @@ def _note_order(self:Workspace, name, most=100):
     "Keep a note where a network that comes trained does not know the originals."
     ds = self.loaders(name).valid_ds
     picked = range(0, len(ds), -(-len(ds)//most))
-    model,answers,labels = self.ready(self.initial(name)),[],[]
+    model,said,labels = self.ready(self.initial(name)),[],[]
     for x,y in DataLoader(Subset(ds, picked), bs=16):
-        with torch.no_grad(): answers.append(model(x.to(self.device)).argmax(1).cpu().numpy())
+        with torch.no_grad(): said.append(model(x.to(self.device)).argmax(1).cpu().numpy())
         labels.append(y.numpy())
-    said = _words_on_order(np.concatenate(answers), np.concatenate(labels), self.vocab(name))
+    said = _words_on_order(np.concatenate(said), np.concatenate(labels), self.names_of(name, model))
     if said: self.add_note(f'classifier {name!r} {said}')
 
 # %% ../nbs/23_workspace.ipynb #3a5c001b
@@ -784,7 +850,7 @@ def check(self:Workspace):
     check_classifier_names(list(c.classifiers.items()))
     check_size((c.size,), len(c.widths))
     self._check_question_names()
-    for name,thing in self.networks.items(): _handed(name, thing, self.images.vocab)
+    for name,thing in self.networks.items(): _handed(name, thing, self.vocab(name))
     self._check_image_size()
     self._check_learnable()
     with seeded(c.seed):
