@@ -1030,7 +1030,7 @@ def _said_by_processor(processor):
     rounded = {k: [round(v, 6) for v in o.tolist()] for k,o in (('mean', mean), ('std', std))}
     return rounded | dict(size=size, interpolation=how),blue_first
 
-# %% ../nbs/06_classifiers.ipynb #6b8a2000
+# %% ../nbs/06_classifiers.ipynb #5b818b61
 class BlueFirst(nn.Module):
     "A network that wants its channels the other way round."
     def __init__(self, net): # a module

@@ -35,6 +35,15 @@ class CrossEval:
         n = np.shape(self.ranks)[-1]
         if self.ids is None: self.ids = np.arange(n).astype(str)
         if self.groups is None: self.groups = np.arange(n)
+        self._check_lengths(n)
+
+    def _check_lengths(self, n):
+        want = (len(self.rows), len(self.columns), n)
+        for name in ('ranks', 'predictions'):
+            if (shape := np.shape(getattr(self, name)))!=want:
+                raise BadInput(f'{name} are {"×".join(map(str, shape))}, rows, columns and images {"×".join(map(str, want))}')
+        for name in ('labels', 'ids', 'groups'):
+            if (m := len(getattr(self, name)))!=n: raise BadInput(f'{m} {name} for {n} images')
 
     @property
     def hits(self): return self.ranks==0
@@ -255,4 +264,5 @@ def load_crosseval(folder # as `save_crosseval` wrote it
     names = json.loads((folder/'names.json').read_text())
     arrays = {name: np.load(folder/f'{name}.npy') for name in _ARRAYS}
     ids = np.array(names['ids'])
-    return CrossEval(**arrays, rows=names['rows'], columns=names['columns'], ids=ids)
+    try: return CrossEval(**arrays, rows=names['rows'], columns=names['columns'], ids=ids)
+    except BadInput as e: raise BadInput(f'{folder}: {e}; the files are not of one run') from None

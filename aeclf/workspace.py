@@ -266,14 +266,21 @@ def _is_one_place(here, there):
     if os.path.exists(here) and os.path.exists(there): return os.path.samefile(here, there)
     return os.path.abspath(here)==os.path.abspath(there)
 
+def _shares_none(listing, spec, place):
+    "Is none of the files that were listed at `place` as it was?"
+    changed = changed_since(listing, spec, place)
+    return not any(n not in changed for n in listing if not n.endswith('/'))
+
 def _means_another(path, written, entry, config, kind):
     "Does `written` mean something here that the study in `path` did not begin with?"
     if not is_there(written): return False
     if kind!='pictures' or 'digest' in entry: return bool(_changed_in(written, written, entry, kind))
-    if _is_one_place(written, entry.get('path', written)): return False
+    there = entry.get('path', written)
+    if _is_one_place(written, there): return False
     which = [o for o in ('data', 'pretrain') if getattr(config, o).partition(':')[2]==written]
     listed = [(listing_file(path, o), getattr(config, o)) for o in which if listing_file(path, o).is_file()]
-    return any(changed_since(read_listing(f), spec, written) for f,spec in listed)
+    other = changed_since if is_there(there) else _shares_none   # a study that was moved with its pictures
+    return any(other(read_listing(f), spec, written) for f,spec in listed)
 
 # %% ../nbs/23_workspace.ipynb #c1d30010
 def _another(written, entry, kind):

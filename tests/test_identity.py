@@ -271,7 +271,7 @@ def test_repetitions_know_the_files_of_the_study_that_they_repeat(home):
     assert list(other.ledger.entries) == []
 
 
-@pytest.mark.parametrize('moved', [False, pytest.param(True, marks=pytest.mark.xfail(reason='shards of a moved folder are looked for where the study began'))])
+@pytest.mark.parametrize('moved', [False, True])
 def test_shards_are_known_too(tmp_path, moved):
     from aeclf.config import configure
     where = tmp_path/'where'
