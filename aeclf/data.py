@@ -232,21 +232,27 @@ class CheckedItem:
         return image.float(),label if self.labelled else 0
 
 # %% ../nbs/04_data.ipynb #fc1b4369
+_MOST_PIXELS = 2**20   # of a batch that is only read
+
+def _batch_to_read(bs, shape):
+    "How many images of this shape are read at once, where `bs` are trained on."
+    return max(bs, min(4*bs, _MOST_PIXELS//(shape[-2]*shape[-1])))
+
 def dataloaders(train,   # Dataset of (image, label); `vocab` or `classes` names its classes, else numbers do
                 valid,   # Dataset of (image, label); may have `groups` and `ids`, one entry per image
-                bs=32,   # images in a batch; the validation batches are four times as large
+                bs=32,   # images in a batch; the validation batches are up to four times as large
                 device='cpu', # where the batches go
                 num_workers=0, # processes that read images
                 labelled=True, # False: no label is looked at, as where both data sets say `unlabelled`
                ) -> DataLoaders: # `.train` shuffled, without the last short batch; `.valid` in order, whole; `.vocab`, None where nothing names classes
     "The two datasets as fastai DataLoaders; `BadInput` for items that are not as they should be."
     labelled = labelled and _is_labelled(train) and _is_labelled(valid)
-    check_datasets(train, valid, 1 if isinstance(train, Pictures) else bs, labelled)
+    shape = check_datasets(train, valid, 1 if isinstance(train, Pictures) else bs, labelled)
     look_at = [CheckedItem(type(ds).__name__, None, _asks_several(ds), labelled) for ds in (train, valid)]
     most,whole = min(bs, len(train)),len(train)>=bs
     train_dl = DataLoader(train, bs=most, shuffle=True, drop_last=whole, num_workers=num_workers,
                           after_item=look_at[0])
-    valid_dl = DataLoader(valid, bs=4*bs, num_workers=num_workers, after_item=look_at[1])
+    valid_dl = DataLoader(valid, bs=_batch_to_read(bs, shape), num_workers=num_workers, after_item=look_at[1])
     dls = DataLoaders(train_dl, valid_dl, device=torch.device(device))
     dls.vocab = _class_names(train, labelled)
     for o in look_at: o.n_classes = len(dls.vocab) if dls.vocab else None

@@ -88,7 +88,7 @@ def png_bytes(rgb, # h×w×3, uint8
     filtered = np.c_[2*same.astype(np.uint8), np.where(same[:,None], np.uint8(0), rows)]
     header = struct.pack('>IIBBBBB', w, h, 8, 2, 0, 0, 0)
     return (b'\x89PNG\r\n\x1a\n' + _png_chunk(b'IHDR', header)
-            + _png_chunk(b'IDAT', zlib.compress(filtered.tobytes(), 9)) + _png_chunk(b'IEND', b''))
+            + _png_chunk(b'IDAT', zlib.compress(filtered.tobytes(), 7)) + _png_chunk(b'IEND', b''))
 
 def save_figure(fig,  # matplotlib Figure
                 path, # PNG file

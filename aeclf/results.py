@@ -31,13 +31,13 @@ from .confidence import order_explained,order_follows,order_shares,paired_tests,
 from .contexts import formal_context,lattice_line,lattices,persistence
 from .crosseval import CROSSEVAL_FILES,agreement,cross_evaluate,per_class,save_crosseval
 from .data import images_digest
-from .information import information,plot_information
+from .information import Information,partners,plot_information
 from .lattice import plot_lattice,plot_lattices,plot_persistence
 from .lenet import LeNet5,input_coverage
 from .panels import overview,panel,plot_artefacts,plot_border,save_figure
 from .reading import interval_words
 from .recipes import TABLE1_PARTS,history_file,rows_of_table1
-from .reconstruction import artefacts,error_map,lab_limits,reconstruct,reconstruction_quality
+from .reconstruction import Artefacts,LabLimits,Quality,error_map,reconstruct,stacked
 from .rrc import plot_rrc_epochs,rrc_epochs
 from .segnet import SegNet
 from .stages import Ledger,Stage,study_stages
@@ -520,9 +520,26 @@ def _sureness_in_words(ws):
 def evidence_stages(ws):
     return [written_stage(ws, 'evidence', [*_RANKS, 'rrc.csv'], _sureness_in_words)]
 
-# %% ../nbs/25_results.ipynb #e75dc6fa
-def _looked_at(ws): return ws.shared('256 images', lambda: ws.reconstructions(256))
+# %% ../nbs/25_results.ipynb #25000201
+def _other_images(ws, numbers):
+    "Number of an image → number of the other one that it is compared with; empty for a single image."
+    return dict(zip(numbers, numbers[partners(len(numbers))])) if len(numbers)>1 else {}
 
+def _measures(ws):
+    "Name of a table → measures of the first 256 images of the seeded shuffle, a row per autoencoder."
+    numbers,ds = ws.first_numbers(256),ws.images.valid_ds
+    quality,marks,shared,other = Quality(),Artefacts(),Information(),_other_images(ws, numbers)
+    for some,images,made in ws.reconstructed(numbers):
+        quality.add(images, made)
+        marks.add(images, made)
+        others = stacked(ds, [other[i] for i in some]) if other else None
+        shared.add(images, {'original': images, **made}, others)
+    named = dict(quality=quality, artefacts=marks, information=shared)
+    return {name: o.table().set_index('autoencoder') for name,o in named.items()}
+
+def _measured(ws, name): return ws.shared('measures', lambda: _measures(ws))[name]
+
+# %% ../nbs/25_results.ipynb #e75dc6fa
 @figure('figures/artefacts', 'quality',
         'artefacts: checkerboard, colour shift, error near the border', 'marks')
 def artefacts_figure(ws): return plot_artefacts(artefacts_table(ws).reset_index())
@@ -535,22 +552,15 @@ def information_figure(ws): return plot_information(information_table(ws).reset_
 @table('quality', 'quality', 'Likeness: PSNR in dB and SSIM, beside the accuracies', 'marks',
        corner='images', painters=True)
 def quality_table(ws):
-    likeness = reconstruction_quality(*_looked_at(ws)).set_index('autoencoder')
-    return likeness.join(ws.accuracy.add_prefix('top-1 of '))
+    return _measured(ws, 'quality').join(ws.accuracy.add_prefix('top-1 of '))
 
 # %% ../nbs/25_results.ipynb #4e5a0025
 @table('artefacts', 'quality', 'Artefacts', 'marks', corner='images', painters=True)
-def artefacts_table(ws): return ws.shared('artefacts', lambda: _artefacts(ws))
-
-def _artefacts(ws): return artefacts(*_looked_at(ws)).set_index('autoencoder')
-
-def _information(ws):
-    images,made = _looked_at(ws)
-    return information(images, {'original': images, **made}).set_index('autoencoder')
+def artefacts_table(ws): return _measured(ws, 'artefacts')
 
 @table('information', 'quality', 'Normalised mutual information', 'marks', corner='images',
        painters=True)
-def information_table(ws): return ws.shared('information', lambda: _information(ws))
+def information_table(ws): return _measured(ws, 'information')
 
 def _quality_in_words(ws): return f'PSNR of A_S {ws.table("quality").psnr["S"]:.1f} dB'
 
@@ -601,14 +611,21 @@ def _lenets(ws):
     kinds = {n: split_weights(full)[0] for n,full in ws.config.classifiers.items()}
     return [n for n,kind in kinds.items() if kind in ('lenet5', 'small/lenet5')]
 
+def _errors_of(ws, names, k):
+    "The first image of the seeded shuffle, and mean errors of autoencoders, pixel by pixel, over the first `k`."
+    numbers,sums,first = ws.first_numbers(k),dict.fromkeys(names, 0.),None
+    for _,images,made in ws.reconstructed(numbers, names):
+        if first is None: first = images[0]
+        for n in names: sums[n] = sums[n]+len(images)*error_map(images, made[n]).astype(float)
+    return first,{n: o/len(numbers) for n,o in sums.items()}
+
 @figure('figures/border', caption='the pixels that can reach the logits of LeNet-5, and how far '
         'A_S and its own autoencoder are from the originals, pixel by pixel', section='marks',
         kind='', items=lambda ws: ('',) if _lenets(ws) else ())
 def border_figure(ws):
-    images,made = ws.reconstructions(128)
+    image,errors = _errors_of(ws, ['S', _lenets(ws)[0]], 128)
     coverage = input_coverage(LeNet5(len(ws.images.vocab), ws.config.size), ws.config.size)
-    errors = {n: error_map(images, made[n]) for n in ('S', _lenets(ws)[0])}
-    return plot_border(coverage, images[0], errors)
+    return plot_border(coverage, image, errors)
 
 # %% ../nbs/25_results.ipynb #4e5a002a
 def _panel_numbers(ws):
@@ -617,22 +634,35 @@ def _panel_numbers(ws):
     if not labels.is_file(): return []
     return [f'{k:02}' for k in range(min(ws.config.panels, len(np.load(labels, mmap_mode='r'))))]
 
-def _panelled(ws):
-    "Images, reconstructions and the shared limits of their differences."
-    def make():
-        images,made = ws.reconstructions(ws.config.panels)
-        return images,made,lab_limits(images, made)
-    return ws.shared('panels', make)
+_AT_ONCE = 32   # panels whose images are kept
+
+def _panelled(ws, k):
+    "Images and reconstructions of the batch in which the panel `k` stands, kept until another is wanted."
+    batch,held = k//_AT_ONCE,ws.shared('panels', dict)
+    if batch not in held:
+        held.clear()
+        numbers = ws.first_numbers(ws.config.panels)[batch*_AT_ONCE:(batch+1)*_AT_ONCE]
+        held[batch] = next(ws.reconstructed(numbers, bs=_AT_ONCE))[1:]
+    return held[batch]
+
+def _limits_of_panels(ws):
+    "The shared limits of the differences in all panels."
+    n,pixels = len(ws.first_numbers(ws.config.panels)),ws.config.size**2
+    limits = LabLimits(n*pixels*len(_panelled(ws, 0)[1]))
+    for k in range(0, n, _AT_ONCE): limits.add(*_panelled(ws, k))
+    return limits.ends()
 
 @figure('figures/panels/overview')
 def overview_figure(ws):
-    images,made,_ = _panelled(ws)
+    images,made = _panelled(ws, 0)
     return overview(images[:6], {name: o[:6] for name,o in made.items()})
 
 @figure('figures/panels/panel_{}', caption='panel {}', section='images', items=_panel_numbers,
         kind='')
 def panel_figure(ws, number):
-    (images,made,limits),k = _panelled(ws),int(number)
+    limits = ws.shared('limits of panels', lambda: _limits_of_panels(ws))
+    images,made = _panelled(ws, int(number))
+    k = int(number)%_AT_ONCE
     return panel(images[k], {name: o[k] for name,o in made.items()}, limits)
 
 # %% ../nbs/25_results.ipynb #4e5a002b

@@ -30,7 +30,7 @@ from .composite import try_network
 from .config import difference,read_config,settings_fault
 from .crosseval import load_crosseval
 from .data import check_datasets,dataloaders,images_digest,load,thinned
-from .reconstruction import first_shuffled
+from .reconstruction import shuffled,stacked
 from .reconstruction import reconstruct as decode_images
 from .rrc import bootstrap as resample
 from .rrc import rrc as relative_capacity
@@ -915,9 +915,27 @@ def bootstrap(self:Workspace):
 
 # %% ../nbs/23_workspace.ipynb #b6c74d0c
 @patch
+def first_numbers(self:Workspace, k): # images wanted
+    "The numbers of the first `k` validation images of the seeded shuffle."
+    return shuffled(len(self.images.valid_ds), k, self.config.seed)
+
+@patch
 def shuffled_images(self:Workspace, k): # images wanted
     "The first `k` validation images of the seeded shuffle, k×3×H×W."
-    return first_shuffled(self.images.valid_ds, k, self.config.seed)
+    return stacked(self.images.valid_ds, self.first_numbers(k))
+
+@patch
+def reconstructed(self:Workspace,
+    numbers,    # of validation images
+    names=None, # of autoencoders; default: all
+    bs=32,      # images in a batch
+): # iterator: numbers, images and a mapping of names to reconstructions, of each batch
+    "Images and what decoders make of them, batch after batch."
+    encoder = self.autoencoder().encoder
+    decoders = {n: self.autoencoder(n).decoder for n in names} if names else self.decoders()
+    for k in range(0, len(numbers), bs):
+        images = stacked(self.images.valid_ds, numbers[k:k+bs])
+        yield numbers[k:k+bs],images,decode_images(encoder, decoders, images)
 
 @patch
 def reconstructions(self:Workspace, k): # images wanted
