@@ -6,18 +6,19 @@ Docs: https://aeclf.github.io/aeclf/config.html.md"""
 
 # %% auto #0
 __all__ = ['FULL_SIZE', 'FULL_SEGNET', 'Config', 'Rule', 'settings_fault', 'config_text', 'write_config', 'check_entry',
-           'read_config', 'difference', 'named_files', 'presets', 'preset_settings', 'configure', 'command_of',
-           'study_folder']
+           'read_config', 'commented', 'difference', 'named_files', 'presets', 'preset_settings', 'config_settings',
+           'read_settings', 'configure', 'handed_over', 'command_of', 'study_folder']
 
 # %% ../nbs/21_config.ipynb #c0f10006
-import json,math,tomllib
+import json,math,shlex,tomllib
 from collections.abc import Callable
-from dataclasses import asdict,dataclass,field
+from dataclasses import asdict,dataclass,field,fields
 from functools import partial
 from importlib.resources import files
 from pathlib import Path
 from typing import NamedTuple
 import tomli_w
+from fastcore.docments import docments
 from .classifiers import SCALES,check_classifier_names,named_classifiers
 from .data import SOURCES
 from .pictures import FRAMINGS
@@ -38,7 +39,7 @@ class Config:
     seed: int = 0                   # every stage derives its own from it
     quick: bool = False             # few images: to see the way, not the result
     bs: int = 16                    # images in a training batch
-    epochs: dict = _per_training(10, 12, 5)
+    epochs: dict = _per_training(10, 12, 5) # of each kind of training
     lr: dict = _per_training(1e-3, 5e-3, 2e-3) # η of the schedule
     widths: tuple = (16, 32, 64)    # channels of each stage of the SegNet
     convs: tuple = (1, 2, 2)        # convolutions of each stage
@@ -212,6 +213,25 @@ def read_config(path # study.toml
         raise BadInput(f'{path}: not the configuration of a study ({fault}); {_RESTORE}')
     return Config(**values)
 
+# %% ../nbs/21_config.ipynb #5a1e0002
+_SETTINGS = [f.name for f in fields(Config) if f.compare]   # by these two configurations are the same or not
+
+def _toml_line(key, value):
+    "A key and its value in one line."
+    if isinstance(value, (tuple, list)): return f'{key} = {json.dumps(list(value), ensure_ascii=False)}'
+    return tomli_w.dumps({key: value}).rstrip('\n')
+
+def commented(config # a `Config`
+             ) -> str: # TOML
+    "A configuration with a comment beside every setting: what it is."
+    words,values = docments(Config),{k: getattr(config, k) for k in _SETTINGS}
+    plain,tables = ({k: v for k,v in values.items() if isinstance(v, dict)==table} for table in (False, True))
+    lines = [f'{_toml_line(k, v):<30} # {words[k]}' for k,v in plain.items()]
+    for table,held in tables.items():
+        lines += ['', f'[{table}]'.ljust(30)+f' # {words[table]}']
+        lines += [_toml_line(k, v) for k,v in held.items()]
+    return '\n'.join(lines)+'\n'
+
 # %% ../nbs/21_config.ipynb #c0f1000d
 def _first_difference(here, there):
     "The first key under which two mappings differ, and what stands there and here, cut to a line."
@@ -351,8 +371,86 @@ def preset_settings(name # one of `presets()`, or the path of a TOML file
     "The settings of a preset, with those that it extends; `BadInput` for a faulty file."
     return _extended(_preset_file(name))
 
-# %% ../nbs/21_config.ipynb #2b13aee9
+# %% ../nbs/21_config.ipynb #5a1e0006
+_MEND_FILE = 'mend it or give another file'
+
+def config_settings(path # a study.toml, or the folder of a study
+                   ) -> dict: # settings of `Config`; what the file does not say is not in it
+    "The settings in a study.toml; `BadInput` names the first fault."
+    path = Path(path)/'study.toml' if Path(path).is_dir() else Path(path)
+    if not path.is_file(): raise BadInput(f'{path}: no such file; give a study.toml or the folder of a study')
+    try: values = _read_toml(path)
+    except ValueError as e:   # no TOML, or no text
+        raise BadInput(f'{path}: not a readable TOML file ({e}); {_MEND_FILE}') from None
+    if 'preset' in values: raise BadInput(f'{path}: a preset, by its key preset; give it as --preset {path}')
+    fault = settings_fault(values) or _names_fault(values.get('classifiers'))
+    if fault: raise BadInput(f'{path}: {fault}')
+    return {k: v for k,v in values.items() if k in _SETTINGS}
+
+# %% ../nbs/21_config.ipynb #5a1e0009
 _TRAININGS = ('classifiers', 'autoencoder', 'decoders')
+
+def _flat(config):
+    "Key → value of every setting; a table has a key with a dot for each of its values."
+    tables = {k: getattr(config, k) for k in _SETTINGS if isinstance(getattr(config, k), dict)}
+    dotted = {f'{table}.{k}': v for table,o in tables.items() for k,v in o.items()}
+    return {k: getattr(config, k) for k in _SETTINGS if k not in tables} | dotted
+
+def _check_key(key):
+    "`BadInput` for the key of no setting, with the nearest one."
+    table,dot,name = key.partition('.')
+    if dot and table in ('epochs', 'lr'):
+        if name not in _TRAININGS: raise BadInput(f'{table}: {unknown("key", name, _TRAININGS)}')
+    elif key not in _SETTINGS and not (dot and table=='classifiers'):
+        dotted = [f'{table}.{k}' for table in ('epochs', 'lr') for k in _TRAININGS]
+        raise unknown('setting', key, [*_SETTINGS, *dotted, 'classifiers.NAME'])
+
+# %% ../nbs/21_config.ipynb #5a1e000c
+def _value_of(text):
+    "What a text is in TOML, such as a list; the text itself where it is nothing."
+    try: values = tomllib.loads(f'value = {text}')
+    except tomllib.TOMLDecodeError: return text
+    return values['value'] if len(values)==1 else text
+
+def _is_text(key):
+    "Is the setting a text?"
+    return key.startswith('classifiers.') or isinstance(getattr(Config(), key, None), str)
+
+def read_settings(texts # of `KEY=VALUE`, such as `lr.decoders=0.001`
+                 ) -> dict: # key → value; of two for the same key the later one counts
+    "Settings as the command line has them."
+    found = {}
+    for text in texts:
+        key,equals,written = text.partition('=')
+        if not equals: raise BadInput(f'--set {text}: no value; give KEY=VALUE, such as lr.decoders=0.001')
+        _check_key(key)
+        value = _value_of(written)
+        found[key] = written if _is_text(key) and not isinstance(value, str) else value
+    return found
+
+# %% ../nbs/21_config.ipynb #5a1e000f
+def _with_settings(values, settings):
+    "The settings `values` with single ones in their places; those of classifiers come later."
+    values = dict(values)
+    for key,value in settings.items():
+        table,dot,name = key.partition('.')
+        if table=='classifiers': continue
+        if dot: values[table] = {**values.get(table, getattr(Config(), table)), name: value}
+        else: values[key] = tuple(value) if isinstance(value, list) else value
+    return values
+
+def _checked_settings(settings):
+    "Single settings, as they came; `BadInput` for the first that is none or is wrong."
+    for key,value in settings.items():
+        _check_key(key)
+        alone = _with_settings({}, {key: value})
+        if key.startswith('classifiers.'): alone['classifiers'] = {key.partition('.')[2]: value}
+        elif key=='classifiers' and not isinstance(value, str): alone = {key: value}
+        fault = settings_fault(alone) or _names_fault(alone.get('classifiers'))
+        if fault: raise BadInput(fault)
+    return settings
+
+# %% ../nbs/21_config.ipynb #2b13aee9
 _THREE_NUMBERS = 'give three whole numbers, for classifiers, autoencoder and decoders, such as 8,12,4'
 
 def _read_epochs(text):
@@ -405,65 +503,105 @@ def _preset_for(preset, data):
         raise BadInput(f'--preset {preset}: say where the images are, {about["wants"]}')
     return values | dict(data=data)
 
+# %% ../nbs/21_config.ipynb #5a1e0016
+def _quickly(): return dict(epochs=dict.fromkeys(_TRAININGS, 1), limit=())   # unless somebody says otherwise
+
+def _said(**options):
+    "Those of the options that were said; `BadInput` for one that is wrong."
+    said = {k: v for k,v in options.items() if v is not None}
+    if fault := settings_fault(said): raise BadInput(fault)
+    return said
+
+def _below(preset, given, above):
+    "The settings of the preset and, more than these, those `given` by a file; `above` may name the images."
+    values = _preset_for(preset, above.get('data', given.get('data')))
+    each = values.pop('each_question', None)
+    if each and 'classifiers' not in given:
+        values['classifiers'] = _asked_each_question(each, values['data'])
+    if (values | given | above).get('quick'): values |= _quickly()
+    return dict(size=Config().size) | values | given
+
+def _named_in(classifiers, settings, values):
+    "Name to full name: as asked for, by an option or by single settings, else as `values` have it."
+    asked = settings.get('classifiers', classifiers)
+    named = asked if isinstance(asked, dict) else _chosen_classifiers(asked, values, values['size'])
+    named = named | {k.partition('.')[2]: v for k,v in settings.items() if k.startswith('classifiers.')}
+    check_classifier_names(list(named.items()))
+    return named
+
 # %% ../nbs/21_config.ipynb #2099a613
 def configure(
     data=None,        # as `aeclf.data.load` takes it; default: the preset's, else `'photos'`
     classifiers=None, # as `named_classifiers` takes it; default: the preset's, else L,A,V,I,R
     size=None,        # edge of the images, pixels; default: the preset's, else 64
     epochs=None,      # `'8,12,4'`: of classifiers, autoencoder and decoders; default: the preset's
-    seed=0,           # of the study
-    quick=False,      # few images; one epoch each, unless `epochs` says otherwise
+    seed=None,        # of the study; default: the preset's, else 0
+    quick=None,       # few images; one epoch each, unless `epochs` or `settings` say otherwise
     preset=None,      # one of `presets()`, or a TOML file; default: the one of the images, if any
-    autoencoder='',   # as `Config` takes it
-    pretrain='',      # as `Config` takes it
-    skip_unreadable=False, # as `Config` takes it
+    autoencoder=None, # as `Config` takes it
+    pretrain=None,    # as `Config` takes it
+    skip_unreadable=None, # as `Config` takes it
+    config=None,      # a study.toml, or the folder of a study: what it says counts more than the preset
+    settings=None,    # key → value, such as `{'lr.decoders': 0.001}`: these count more than all the rest
 ) -> Config:
     "The configuration for a few words."
-    said = dict(seed=seed, quick=quick, autoencoder=autoencoder, pretrain=pretrain,
-                skip_unreadable=skip_unreadable)
     if size is not None and not _COUNT.holds(size):
         raise BadInput(f'--size {size}: give the edge of the images in pixels, such as 64')
-    named = {} if data is None else dict(data=data)
-    if fault := settings_fault(said | named): raise BadInput(fault)
-    values = _preset_for(preset, data)
-    data = values['data']
-    size = values.get('size', 64) if size is None else size
-    each = values.pop('each_question', None)
-    if each: values['classifiers'] = _asked_each_question(each, data)
-    values['classifiers'] = _chosen_classifiers(classifiers, values, size)
-    if size>=FULL_SIZE: values = FULL_SEGNET | values
-    values |= dict(size=size) | {k: v for k,v in said.items() if v}   # what is not said is the preset's
-    if values.get('quick'): values |= dict(epochs=dict.fromkeys(_TRAININGS, 1), limit=())
+    said = _said(data=data, size=size, seed=seed, quick=quick, autoencoder=autoencoder,
+                 pretrain=pretrain, skip_unreadable=skip_unreadable)
+    given,single = config_settings(config) if config else {},_checked_settings(settings or {})
+    values = _below(preset, given, said | single) | said
+    if (said | single).get('quick'): values |= _quickly()
     if epochs: values['epochs'] = _read_epochs(epochs)
-    config = Config(**values)
-    if fault := settings_fault(asdict(config)): raise BadInput(f'preset {preset}: {fault}')
-    return config
+    values = _with_settings(values, single)
+    values['classifiers'] = _named_in(classifiers, single, values)
+    if values['size']>=FULL_SIZE: values = FULL_SEGNET | values
+    made = Config(**values)
+    preset_is_all = preset and not config and not settings
+    if fault := settings_fault(asdict(made)):
+        raise BadInput(f'preset {preset}: {fault}' if preset_is_all else fault)
+    return made
 
 # %% ../nbs/21_config.ipynb #a15b0008
 def _options(config):
     "The arguments of `configure` besides data, preset and `quick`."
     named = ','.join(f'{k}={v}' for k,v in config.classifiers.items())
     epochs = ','.join(str(config.epochs[k]) for k in _TRAININGS)
-    return dict(classifiers=named, size=config.size, epochs=epochs, seed=config.seed,
-                autoencoder=config.autoencoder, pretrain=config.pretrain)
+    options = dict(classifiers=named, size=config.size, epochs=epochs, seed=config.seed,
+                   autoencoder=config.autoencoder, pretrain=config.pretrain)
+    return {k: v for k,v in options.items() if v!=''}
 
-def _is_given_by(preset, config):
-    "Does `configure` return `config` with this preset?"
-    try: return configure(config.data, **_options(config), quick=config.quick, preset=preset)==config
-    except BadInput: return False
+def _left_to_set(preset, config):
+    "Key → value of the settings that are still wrong with this preset; None where it does not do."
+    said = dict(data=config.data, quick=config.quick or None, preset=preset, **_options(config))
+    try: ours,theirs = _flat(config),_flat(configure(**said))
+    except BadInput: return None
+    left = {k: v for k,v in ours.items() if theirs.get(k)!=v}
+    return left if configure(**said, settings=left)==config else None
 
 # %% ../nbs/21_config.ipynb #3e47268d
+def handed_over(config # a `Config`
+               ) -> list: # such as `['mine']`; empty where a command can run it
+    "What of a configuration was handed over in Python: names of networks, and `data`."
+    is_handed = lambda full: full=='given' or full.startswith('given:')
+    named = dict(data=config.data) | config.classifiers
+    return [name for name,full in named.items() if is_handed(full)]
+
+def _as_set(key, value):
+    "A setting as `--set` takes it."
+    return f'{key}={value if isinstance(value, str) else json.dumps(value)}'
+
 def command_of(config # a `Config`
-              ) -> str: # empty where only its study.toml does
+              ) -> str: # empty where no command gives it
     "The `aeclf run` that gives `config`."
-    handed_over = any(o.startswith('given:') for o in (config.data, *config.classifiers.values()))
-    fitting = [p for p in (None, *presets()) if not handed_over and _is_given_by(p, config)]
+    left = {} if handed_over(config) else {p: _left_to_set(p, config) for p in (None, *presets())}
+    fitting = {preset: o for preset,o in left.items() if o is not None}
     if not fitting: return ''
-    options = dict(data=config.data)
-    if fitting[0]: options['preset'] = fitting[0]
-    options |= _options(config)
-    said = ' '.join(f'--{k} {v}' for k,v in options.items() if v!='')
-    return f'aeclf run {said}' + (' --quick' if config.quick else '')
+    preset = min(fitting, key=lambda p: len(fitting[p]))
+    options = dict(data=config.data) | (dict(preset=preset) if preset else {}) | _options(config)
+    words = [word for k,v in options.items() for word in (f'--{k}', str(v))]
+    words += [word for k,v in fitting[preset].items() for word in ('--set', _as_set(k, v))]
+    return shlex.join(['aeclf', 'run', *words, *(['--quick'] if config.quick else [])])
 
 # %% ../nbs/21_config.ipynb #c0f1001b
 def study_folder(data # as `aeclf.data.load` takes it

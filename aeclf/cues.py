@@ -98,6 +98,8 @@ def _painted_images(labels, chances, size, rng):
     return (np.clip(images, 0, 1)*255+0.5).astype(np.uint8)
 
 # %% ../nbs/19_cues.ipynb #3186b26d
+_A_SHARE = 'a share of the images is in [0, 1]; give one like 0.5'
+
 def draw_cues(n,               # images
               size=48,         # edge of an image, pixels
               seed=0,          # an integer, or several
@@ -105,7 +107,7 @@ def draw_cues(n,               # images
              ): # images, uint8 tensor n×3×size×size; answers to `QUESTIONS`, int64 tensor n×4
     "Images of an object before a grating, and what there is to see in them."
     if not 0<=correlation<=1:
-        raise BadInput(f'correlation = {correlation}: a share of the images is in [0, 1]; give one like 0.5')
+        raise BadInput(f'correlation = {correlation}: {_A_SHARE}')
     rng = np.random.default_rng(seed)
     labels,chances = _answers(n, rng, correlation),_chances(n, rng)
     part = lambda k: (labels[k:k+500], {name: v[k:k+500] for name,v in chances.items()}, size, rng)
@@ -170,17 +172,26 @@ def cues(size=48,         # edge of an image, pixels
 # %% ../nbs/19_cues.ipynb #6cd325ef
 def _named_questions(text):
     "The questions that `text` names, separated by commas; by default the first three."
-    named = tuple(q.strip() for q in text.split(',') if q.strip()) if text else QUESTIONS[:3]
+    parts = [o.strip() for o in text.split(',') if o.strip()] if text else QUESTIONS[:3]
+    named = tuple(o for o in parts if not o.startswith('correlation='))
+    if parts and not named: named = QUESTIONS[:3]
     if wrong := [q for q in named if q not in QUESTIONS]: raise unknown('question', wrong[0], QUESTIONS)
     return named
 
+def _named_correlation(text):
+    "The correlation that `text` names, such as `hue,shape,correlation=0.5`; 0 by default."
+    said = [o.partition('=')[2] for o in (text or '').split(',') if o.strip().startswith('correlation=')]
+    try: return float(said[-1]) if said else 0.0
+    except ValueError: raise BadInput(f'correlation={said[-1]}: {_A_SHARE}') from None
+
+# %% ../nbs/19_cues.ipynb #5a1e1902
 @source('cues:QUESTIONS', questions=_named_questions)
 def _cues_by_name(path=None, size=48, bs=32, device='cpu', quick=False, limit=None):
-    "The cues, with the questions that `path` names."
+    "The cues, with the questions that `path` names, and a correlation where it names one."
     questions = () if path=='' else _named_questions(path)
     few_or_all = (300, 100) if quick else (3000, 800)
     n_train,n_valid = limit or few_or_all
-    return cues(size, bs, n_train, n_valid, device=device, questions=questions)
+    return cues(size, bs, n_train, n_valid, device=device, correlation=_named_correlation(path), questions=questions)
 
 # %% ../nbs/19_cues.ipynb #3edae259
 def mutual(rrc, # DataFrame of RRC: rows autoencoders named like their classifiers, columns classifiers

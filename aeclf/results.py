@@ -28,6 +28,7 @@ import numpy as np,pandas as pd,torch
 from .classifiers import split_weights
 from .confidence import above_chance,affinity,chance_marks,concept_shares,gain_shares,null_rrc
 from .confidence import order_explained,order_follows,order_shares,paired_tests,permuted_rrc,readings,transfer
+from .composite import fast_layout
 from .contexts import formal_context,lattice_line,lattices,persistence
 from .crosseval import CROSSEVAL_FILES,agreement,cross_evaluate,per_class,save_crosseval
 from .data import images_digest
@@ -184,6 +185,7 @@ def _images_in_words(ws):
 
 def _layout_in_words(ws):
     "How networks lie in memory."
+    if fast_layout(ws.device)!=torch.channels_last: return 'contiguous'
     files = {name: ws.path/weights_file('classifiers', name) for name in ws.config.classifiers}
     slow = [name for name,f in files.items() if f.is_file() and not weights_meta(f).get('channels_last', True)]
     return 'channels-last' + (f', but contiguous: {", ".join(slow)}' if slow else '')

@@ -23,7 +23,7 @@ from fastai.metrics import accuracy
 from fastai.optimizer import Adam,SGD
 from fastai.torch_core import to_float
 from .classifiers import IMAGENET_STD
-from .composite import in_fast_layout,unfreeze
+from .composite import fast_layout,in_fast_layout,unfreeze
 from .store import BadInput,in_float32
 
 # %% ../nbs/09_training.ipynb #c02b9493
@@ -31,11 +31,17 @@ from .store import seeded   # also found here
 
 # %% ../nbs/09_training.ipynb #5cefadc9
 class Tell(Callback):
-    "After every training batch, call `tell` with the fraction of training that is done, in [0, 1]."
+    """After every training batch, call `tell` with the fraction of training that is done, in [0, 1]; after
+    every epoch its `after_epoch`, if it has one: number of the epoch, of how many, and what was measured."""
     order = ProgressCallback.order+1
     def __init__(self, tell): self.tell = tell
     def after_batch(self):
         if self.training: self.tell(self.pct_train)
+
+    def after_epoch(self):
+        say = getattr(self.tell, 'after_epoch', None)
+        if say is None or not self.pct_train: return   # before the first epoch it is only measured
+        say(self.epoch+1, self.n_epoch, dict(zip(self.recorder.metric_names[1:], self.recorder.values[-1])))
 
 @patch
 def quietly(self:Learner,
@@ -44,7 +50,7 @@ def quietly(self:Learner,
     "This learner without fastai's bars and tables; with `tell`, progress goes there."
     self.remove_cbs([cb for cb in self.cbs if isinstance(cb, ProgressCallback)])
     self.logger = lambda *args: None
-    return self.add_cbs([Tell(tell)] if tell else [])
+    return self.add_cbs([] if tell is None else [Tell(tell)])
 
 # %% ../nbs/09_training.ipynb #177fb40d
 def poly(lr,        # η, the rate of the first iteration
@@ -131,6 +137,8 @@ def _learner(dls, model, loss, metrics=(), cbs=(), kind=Learner, **kw):
     kw = dict(opt_func=OPTIMIZERS['adam'], wd=1e-4) | kw
     images = _like_images(dls, model)
     model = model.to(memory_format=torch.channels_last) if images is None else in_fast_layout(model, images)
+    layout = fast_layout(getattr(dls, 'device', None))
+    if layout==torch.contiguous_format: model = model.to(memory_format=layout)
     return kind(dls, model, loss_func=loss, metrics=list(metrics), cbs=list(cbs), **kw)
 
 def _thawed(model):

@@ -26,7 +26,7 @@ from scipy.stats import binom
 from torch.utils.data import Subset
 from .classifiers import as_classifier,check_classifier_names,named_classifiers,split_weights
 from .classifiers import classifier as make_classifier
-from .composite import try_network
+from .composite import fast_layout,try_network
 from .config import difference,read_config,settings_fault
 from .crosseval import load_crosseval
 from .data import check_datasets,dataloaders,images_digest,load,thinned
@@ -46,10 +46,12 @@ from .classifiers import answer_names,count_logits,kept_classifier,reading
 from .classifiers import comes_trained as is_trained
 
 # %% ../nbs/23_workspace.ipynb #6be1ace9
-def usable_device(name # `'auto'`, or as torch names devices: `'cpu'`, `'cuda'`, `'cuda:1'`
+_GPUS = {'cuda': torch.cuda.is_available, 'mps': torch.backends.mps.is_available}   # mps: Apple's
+
+def usable_device(name # `'auto'`, or as torch names devices: `'cpu'`, `'cuda'`, `'cuda:1'`, `'mps'`
                  ) -> str:
     "The device to work on; auto takes a GPU if there is one. `BadInput` for one that is not there."
-    if name=='auto': return 'cuda' if torch.cuda.is_available() else 'cpu'
+    if name=='auto': return next((kind for kind,is_there in _GPUS.items() if is_there()), 'cpu')
     try: torch.zeros(1, device=name).cpu()
     except (RuntimeError, AssertionError, NotImplementedError) as e:
         why = str(e).splitlines()[0][:80]
@@ -625,7 +627,7 @@ def weights_file(kind, # `'classifiers'`, `'autoencoder'`, `'decoders'`, `'contr
 @patch
 def ready(self:Workspace, model): # a module
     "The module on the study's device, in the layout that is fast there, in evaluation mode."
-    return model.to(self.device, memory_format=torch.channels_last).eval()
+    return model.to(self.device, memory_format=fast_layout(self.device)).eval()
 
 @patch
 def classes(self:Workspace, name): # a classifier's name
