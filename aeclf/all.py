@@ -8,15 +8,15 @@ Docs: https://aeclf.github.io/aeclf/all.html.md"""
 __all__ = ['Path', 'np', 'pd', 'torch', 'Classifier', 'as_classifier', 'classifier', 'family', 'Composite', 'concept_shares',
            'order_follows', 'order_shares', 'paired_tests', 'Config', 'configure', 'presets', 'read_config',
            'write_config', 'formal_context', 'is_chain', 'lattice_line', 'lattice_text', 'lattices', 'persistence',
-           'CrossEval', 'agreement', 'cross_evaluate', 'load_crosseval', 'per_class', 'cues', 'draw_cues', 'recovery',
-           'dataloaders', 'folder', 'imagenet', 'load', 'photograph', 'photos', 'source', 'information', 'nmi',
-           'plot_lattice', 'plot_lattices', 'plot_persistence', 'LeNet5', 'input_coverage', 'overview', 'panel',
-           'plot_artefacts', 'save_figure', 'FIGURE2', 'LENET', 'TABLE1', 'TABLE2', 'answer_sentences', 'artefacts',
-           'lab_difference', 'reconstruct', 'reconstruction_quality', 'write_report', 'RESULTS', 'figure', 'gains',
-           'seed_spread', 'sentence', 'table', 'written_stage', 'bootstrap', 'plot_rrc_epochs', 'rrc', 'SegNet',
-           'Stage', 'study_stages', 'BadInput', 'digest', 'load_weights', 'save_weights', 'seeded', 'Study',
-           'plot_table', 'read_table', 'write_table', 'ae_learner', 'classifier_learner', 'composite_learner',
-           'plot_histories', 'poly']
+           'CrossEval', 'agreement', 'by_own_answers', 'cross_evaluate', 'kept_answers', 'kept_kappa', 'load_crosseval',
+           'per_class', 'cues', 'draw_cues', 'recovery', 'dataloaders', 'folder', 'imagenet', 'load', 'photograph',
+           'photos', 'source', 'information', 'nmi', 'plot_lattice', 'plot_lattices', 'plot_persistence', 'LeNet5',
+           'input_coverage', 'overview', 'panel', 'plot_artefacts', 'save_figure', 'FIGURE2', 'LENET', 'TABLE1',
+           'TABLE2', 'answer_sentences', 'artefacts', 'lab_difference', 'reconstruct', 'reconstruction_quality',
+           'write_report', 'RESULTS', 'figure', 'gains', 'seed_spread', 'sentence', 'table', 'written_stage',
+           'bootstrap', 'plot_rrc_epochs', 'rrc', 'SegNet', 'Stage', 'study_stages', 'BadInput', 'digest',
+           'load_weights', 'save_weights', 'seeded', 'Study', 'plot_table', 'read_table', 'write_table', 'ae_learner',
+           'classifier_learner', 'composite_learner', 'plot_histories', 'poly']
 
 # %% ../nbs/29_all.ipynb #a1100006
 from pathlib import Path
@@ -26,7 +26,7 @@ from .composite import Composite
 from .confidence import concept_shares,order_follows,order_shares,paired_tests
 from .config import Config,configure,presets,read_config,write_config
 from .contexts import formal_context,is_chain,lattice_line,lattice_text,lattices,persistence
-from .crosseval import CrossEval,agreement,cross_evaluate,load_crosseval,per_class
+from .crosseval import CrossEval,agreement,by_own_answers,cross_evaluate,kept_answers,kept_kappa,load_crosseval,per_class
 from .cues import cues,draw_cues,recovery
 from .data import dataloaders,folder,imagenet,load,photograph,photos,source
 from .information import information,nmi
@@ -50,7 +50,7 @@ from .training import ae_learner,classifier_learner,composite_learner,plot_histo
 _all_ = ['Path', 'np', 'pd', 'torch', 'Classifier', 'as_classifier', 'classifier', 'family', 'Composite', 'concept_shares',
     'order_follows', 'order_shares', 'paired_tests', 'Config', 'configure', 'presets', 'read_config', 'write_config',
     'formal_context', 'is_chain', 'lattice_line', 'lattice_text', 'lattices', 'persistence', 'CrossEval', 'agreement',
-    'cross_evaluate', 'load_crosseval', 'per_class', 'cues', 'draw_cues', 'recovery', 'dataloaders', 'folder', 'imagenet', 'load',
+    'by_own_answers', 'cross_evaluate', 'kept_answers', 'kept_kappa', 'load_crosseval', 'per_class', 'cues', 'draw_cues', 'recovery', 'dataloaders', 'folder', 'imagenet', 'load',
     'photograph', 'photos', 'source', 'information', 'nmi', 'plot_lattice', 'plot_lattices', 'plot_persistence', 'LeNet5',
     'input_coverage', 'overview', 'panel', 'plot_artefacts', 'save_figure', 'FIGURE2', 'LENET', 'TABLE1', 'TABLE2',
     'answer_sentences', 'artefacts', 'lab_difference', 'reconstruct', 'reconstruction_quality', 'write_report', 'RESULTS',

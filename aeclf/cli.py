@@ -191,7 +191,7 @@ def _tables_in_text(study):
     "The tables of a study, each under its heading."
     from aeclf.results import gains,rows_of,seed_spread
     ratios = study.rrc()
-    yield 'accuracy, top-1',study.accuracy.round(3).to_string()
+    yield study.words.table,study.accuracy.round(3).to_string()
     yield ratios.index.name,ratios.rename_axis(None).round(3).to_string()
     there = [row.id for row in rows_of(study)]
     if 'gains' in there:
@@ -236,6 +236,8 @@ _HELP = dict(
                 'default at random.',
     pretrain='Pictures without labels for A_S: folder:PATH or shards:PATH/{000000..000009}.tar; '
              'default those of --data.',
+    labels='data, or own: no label is read, and how often every classifier keeps its own answer on the '
+           'original is measured; classifiers have to come with weights then.',
     epochs='Epochs of classifiers, autoencoder and decoders, such as 8,12,4.',
     seed='Every stage derives its own seed from it.',
     seeds='Repeat with so many seeds in all; more of them extend a finished study.',
@@ -263,6 +265,7 @@ def run(
     size: Annotated[Optional[int], _option('size')] = None,
     autoencoder: Annotated[Optional[str], _option('autoencoder')] = None,
     pretrain: Annotated[Optional[str], _option('pretrain')] = None,
+    labels: Annotated[Optional[str], _option('labels')] = None,
     epochs: Annotated[Optional[str], _option('epochs')] = None,
     seed: Annotated[Optional[int], _option('seed', min=0)] = None,
     seeds: Annotated[int, _option('seeds', min=1)] = 1,
@@ -281,7 +284,7 @@ def run(
     from aeclf.config import commented,read_settings
     from aeclf.study import Study,configure,study_folder
     asked = configure(data, classifiers, size, epochs, seed, quick, preset, autoencoder, pretrain,
-                      skip_unreadable, config, read_settings(settings or []))
+                      skip_unreadable, labels, config, read_settings(settings or []))
     if print_config: return print(commented(asked), end='')
     _check_nothing_handed(asked, config)
     study = Study(asked, out or study_folder(asked.data), device, controls)
@@ -307,6 +310,7 @@ def _print_beginning(study):
     c = study.config
     print(f'{c.data}, {c.size} pixels, {", ".join(_as_it_came(study, n) for n in c.classifiers)}, seed {c.seed}, '
           f'on {study.device} in {study.precision} → {study.path}', flush=True)
+    if study.words.line: print(study.words.line, flush=True)
     if c.skip_unreadable: print(_left_out(getattr(study.images, 'skipped', {})), flush=True)
     if is_ledger_lost(study.ledger, study.stages):
         print('stages.json is lost: every stage is done again', flush=True)

@@ -83,14 +83,18 @@ def kendall(a, b # arrays … × k, rankings along the last axis
     each = np.sqrt((a**2).sum((-2, -1))*(b**2).sum((-2, -1)))
     return np.divide(both, each, out=np.full(np.shape(both), np.nan), where=each>0)
 
+def _strengths(boot):
+    "Accuracies on originals, or shares of the most frequent answers: draws × classifiers."
+    if boot.chance is None: return np.stack([boot.accuracies['original', i] for i in boot.rows], -1)
+    return np.broadcast_to([boot.chance[i] for i in boot.rows], (len(boot.samples), len(boot.rows)))
+
 def order_follows(boot,       # `Bootstrap`
                   parameters, # mapping of classifiers to their numbers of parameters
                  ) -> pd.DataFrame: # `what`; `low`, `mean`, `high`: Kendall's τ with the reach
     "Does the reach of autoencoders follow the accuracy, or the size, of their classifiers?"
     reach = mean_of_others(boot.samples, boot.rows, boot.columns)
-    accuracy = np.stack([boot.accuracies['original', i] for i in boot.rows], -1)
     size = np.broadcast_to([parameters[i] for i in boot.rows], reach.shape)
-    taus = {'accuracy on originals': kendall(reach, accuracy),
+    taus = {boot.words.strength: kendall(reach, _strengths(boot)),
             'number of parameters': kendall(reach, size)}
     rows = []
     with warnings.catch_warnings(action='ignore', category=RuntimeWarning):   # NaN where nothing ranks
@@ -178,13 +182,19 @@ def readings(source, # `Bootstrap`, or DataFrame of accuracies: rows `original`,
 # %% ../nbs/15_confidence.ipynb #d5c6daa1
 TENTH = 0.1   # of the accuracy on the originals: below it an autoencoder is not read
 
+def _guessing(source, names, classes):
+    "What guessing gives: what the `Bootstrap` says, else 1/K; NaN where K is not known."
+    told = None if isinstance(source, pd.DataFrame) else source.chance
+    if told is not None: return np.array([told[j] for j in names])
+    of = classes if isinstance(classes, Mapping) else dict.fromkeys(names, classes)
+    return np.array([1/of[j] if of.get(j) else np.nan for j in names])
+
 def above_chance(source,       # `Bootstrap`, or DataFrame of accuracies
                  classes=None, # K: a number, or a mapping of classifiers to numbers; None: not known
                 ) -> pd.DataFrame: # index classifier; own, low, high, chance, original; `clear`: is it above?
     "Is every classifier clearly above chance on its own autoencoder?"
     r = readings(source)
-    of = classes if isinstance(classes, Mapping) else dict.fromkeys(r.names, classes)
-    chance = np.array([1/of[j] if of.get(j) else np.nan for j in r.names])
+    chance = _guessing(source, r.names, classes)
     low,high = np.quantile(r.own, r.tails, axis=0)
     own,original = r.own.mean(0),r.original.mean(0)
     clear = ~(low<=np.nan_to_num(chance)) & ~(own<TENTH*original)

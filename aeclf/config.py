@@ -52,6 +52,7 @@ class Config:
     skip_unreadable: bool = False   # leave out the files of a folder that are no readable images
     decoder_start: str = 'S'        # where decoders begin: `'S'`, A_S's; `'random'`
     panels: int = 25                # reconstruction panels that are drawn
+    labels: str = 'data'            # `'own'`: no label is read, a classifier's answer on the original is true for it
     table1: bool = False            # also train the rows of Table 1 for every classifier
     files: dict = field(default_factory=dict, compare=False) # what it names outside: as written → what it is known by
 
@@ -96,7 +97,7 @@ def _rule(key, default):
     return _RULES.get(key, of_kind)
 
 # %% ../nbs/21_config.ipynb #b1a70007
-_CHOICES = dict(framing=FRAMINGS, decoder_start=('S', 'random'))
+_CHOICES = dict(framing=FRAMINGS, decoder_start=('S', 'random'), labels=('data', 'own'))
 
 def _choices(key):
     "The words that a setting can be; None where any text will do."
@@ -541,6 +542,7 @@ def configure(
     autoencoder=None, # as `Config` takes it
     pretrain=None,    # as `Config` takes it
     skip_unreadable=None, # as `Config` takes it
+    labels=None,      # as `Config` takes it; default: the preset's, else `'data'`
     config=None,      # a study.toml, or the folder of a study: what it says counts more than the preset
     settings=None,    # key → value, such as `{'lr.decoders': 0.001}`: these count more than all the rest
 ) -> Config:
@@ -548,7 +550,7 @@ def configure(
     if size is not None and not _COUNT.holds(size):
         raise BadInput(f'--size {size}: give the edge of the images in pixels, such as 64')
     said = _said(data=data, size=size, seed=seed, quick=quick, autoencoder=autoencoder,
-                 pretrain=pretrain, skip_unreadable=skip_unreadable)
+                 pretrain=pretrain, skip_unreadable=skip_unreadable, labels=labels)
     given,single = config_settings(config) if config else {},_checked_settings(settings or {})
     values = _below(preset, given, said | single) | said
     if (said | single).get('quick'): values |= _quickly()
@@ -568,7 +570,8 @@ def _options(config):
     named = ','.join(f'{k}={v}' for k,v in config.classifiers.items())
     epochs = ','.join(str(config.epochs[k]) for k in _TRAININGS)
     options = dict(classifiers=named, size=config.size, epochs=epochs, seed=config.seed,
-                   autoencoder=config.autoencoder, pretrain=config.pretrain)
+                   autoencoder=config.autoencoder, pretrain=config.pretrain,
+                   labels='' if config.labels=='data' else config.labels)
     return {k: v for k,v in options.items() if v!=''}
 
 def _left_to_set(preset, config):

@@ -6,18 +6,20 @@ Docs: https://aeclf.github.io/aeclf/crosseval.html.md"""
 
 # %% auto #0
 __all__ = ['CROSSEVAL_FILES', 'CrossEval', 'true_ranks', 'evaluating', 'cross_evaluate', 'per_class', 'agreement',
-           'save_crosseval', 'load_crosseval']
+           'by_own_answers', 'kept_answers', 'kept_kappa', 'save_crosseval', 'load_crosseval']
 
 # %% ../nbs/10_crosseval.ipynb #a13e20b0
 import json
+from collections.abc import Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass,replace
 from itertools import combinations
 from pathlib import Path
 import numpy as np,pandas as pd,torch
 from fastai.data.load import DataLoader as FastaiLoader
 from .classifiers import Classifier
-from .store import BadInput,atomic
+from .store import BadInput,atomic,unknown
+from .training import LABELS
 
 # %% ../nbs/10_crosseval.ipynb #ddec624d
 @dataclass
@@ -27,9 +29,10 @@ class CrossEval:
     predictions: np.ndarray # int, rows × columns × images; the class with the highest logit
     rows: list              # `original`, then the decoders' names
     columns: list           # the classifiers' names
-    labels: np.ndarray      # int, images, or images × questions where there are several
+    labels: np.ndarray      # int, images; or images × questions, or × columns
     ids: np.ndarray = None    # str, images; default: their numbers
     groups: np.ndarray = None # int, images; the same for dependent images; default: each its own
+    truth: str = 'data'     # `'own'`: a label is what the classifier itself said of the original
 
     def __post_init__(self):
         n = np.shape(self.ranks)[-1]
@@ -125,20 +128,50 @@ def _views(images, encoder, decoders):
     for decoder in decoders.values(): yield decoder(*code)
 
 def _read_by_all(images, labels, classifiers, targets):
-    "Ranks and predictions of all classifiers on one view of a batch, each classifiers × N."
-    ranks,predictions = [],[]
+    "Ranks and predictions of all classifiers on one view of a batch; labels None: what is said is true."
+    ranks,predictions,is_labelled = [],[],labels is not None
+    if not is_labelled: labels = torch.zeros(len(images), dtype=torch.long, device=images.device)
     for name,model in classifiers.items():
         true = labels[:,targets[name]] if targets else labels
         logits = _checked_logits(model(images), true, name)
-        ranks.append(true_ranks(logits, true))
-        predictions.append(logits.argmax(1))
+        said = logits.argmax(1)
+        ranks.append(true_ranks(logits, true if is_labelled else said))
+        predictions.append(said)
     return torch.stack(ranks),torch.stack(predictions)
 
 def _evaluate_batch(images, labels, encoder, decoders, classifiers, targets):
     "Ranks and predictions of all classifiers on all views of a batch, each rows × classifiers × N."
     views = _views(images, encoder, decoders)
     read = [_read_by_all(view, labels, classifiers, targets) for view in views]
+    return _stacked(read)
+
+def _stacked(read):
+    "Ranks and predictions of several views, each rows × classifiers × N."
     return [torch.stack(o).cpu().numpy().astype(np.int32) for o in zip(*read)]
+
+# %% ../nbs/10_crosseval.ipynb #10c0010c
+def _evaluate_own(images, encoder, decoders, classifiers):
+    "What classifiers say of the images themselves, N × classifiers; ranks and predictions by that."
+    views = _views(images, encoder, decoders)
+    first = _read_by_all(next(views), None, classifiers, None)
+    own,columns = first[1].T,{name: k for k,name in enumerate(classifiers)}
+    read = [_read_by_all(view, own, classifiers, columns) for view in views]
+    ranks,predictions = _stacked([first, *read])
+    kept_ranks = np.maximum(ranks, ranks[0])   # ranks[0] is 0, or the last where nothing was said
+    return own.cpu().numpy(),kept_ranks,predictions
+
+def _labelled_batch(batch, device, encoder, decoders, classifiers, targets):
+    "Labels, ranks and predictions of a batch of images and labels."
+    x,y = batch
+    images,true = _checked_batch(x, y, device, targets)
+    read = _evaluate_batch(images, true, encoder, decoders, classifiers, targets)
+    return true.cpu().numpy(),*read
+
+def _unlabelled_batch(batch, device, encoder, decoders, classifiers):
+    "The same where each classifier's own answer is true; of a batch only the images are looked at."
+    x = batch[0] if isinstance(batch, (tuple, list)) else batch
+    images,_ = _checked_batch(x, torch.zeros(len(x), dtype=torch.long), device, None)
+    return _evaluate_own(images, encoder, decoders, classifiers)
 
 # %% ../nbs/10_crosseval.ipynb #1354fd8f
 def _reads_in_order(dl):
@@ -176,40 +209,43 @@ def cross_evaluate(encoder,      # images to the code: `encoder(x)` → `(z, ind
                    dl,           # iterable of (images in [0, 1], labels N, or N×T with `targets`)
                    targets=None, # classifier → column of the labels, where questions differ
                    tell=None,    # called after each batch with the fraction done
+                   labels='data', # `'own'`: what each says of the original is true, no label is read
                   ) -> CrossEval: # on the CPU; `ids` and `groups` of `dl.dataset` where it has them
     "Every classifier on the originals and on all reconstructions, on the encoder's device."
     device = next((p.device for p in encoder.parameters()), torch.device('cpu'))
-    labels,batches = [],[]
+    if labels not in LABELS: raise unknown('labels', labels, LABELS)
+    batches,own = [],labels=='own'
     readers,n = {name: _behind_the_contract(name, o, device) for name,o in classifiers.items()},_length(dl)
     with evaluating(encoder, *decoders.values(), *readers.values()):
-        for k,(x,y) in enumerate(dl, 1):
-            images,true = _checked_batch(x, y, device, targets)
-            batches.append(_evaluate_batch(images, true, encoder, decoders, readers, targets))
-            labels.append(true.cpu().numpy())
+        for k,batch in enumerate(dl, 1):
+            if own: batches.append(_unlabelled_batch(batch, device, encoder, decoders, readers))
+            else: batches.append(_labelled_batch(batch, device, encoder, decoders, readers, targets))
             if tell and n: tell(k/n)
-    if not labels: raise BadInput('no images to evaluate on; give at least one batch')
-    labels = np.concatenate(labels)
-    ranks,predictions = (np.concatenate(o, -1) for o in zip(*batches))
-    ids,groups = (_of_images(dl, name, len(labels)) for name in ('ids', 'groups'))
+    if not batches: raise BadInput('no images to evaluate on; give at least one batch')
+    truths,*read = zip(*batches)
+    true,(ranks,predictions) = np.concatenate(truths),(np.concatenate(o, -1) for o in read)
+    ids,groups = (_of_images(dl, name, len(true)) for name in ('ids', 'groups'))
     rows,columns = ['original', *decoders],list(classifiers)
-    return CrossEval(ranks, predictions, rows, columns, labels, ids, groups)
+    return CrossEval(ranks, predictions, rows, columns, true, ids, groups, labels)
 
 # %% ../nbs/10_crosseval.ipynb #8f389b91
 def _labels_of(crosseval, k, targets):
     "The labels that classifier number `k` is asked for."
     labels = np.asarray(crosseval.labels)
+    if crosseval.truth=='own': return labels[:,k]   # a column for each
     return labels if labels.ndim==1 else labels[:,targets[crosseval.columns[k]]]
 
 def per_class(crosseval,    # a `CrossEval`
-              vocab=None,   # names of the classes; default: their numbers
+              vocab=None,   # names of the classes, or classifier → such; default: their numbers
               targets=None, # classifier → column of the labels, as for `cross_evaluate`
              ) -> pd.DataFrame: # row, column, class, accuracy, images
     "Top-1 accuracy of every cell for each class."
     tidy = []
     for k,j in enumerate(crosseval.columns):
         labels = _labels_of(crosseval, k, targets)
+        names = vocab.get(j) if isinstance(vocab, Mapping) else vocab
         for c in np.unique(labels):
-            of_class,name = labels==c,c if vocab is None else vocab[c]
+            of_class,name = labels==c,c if names is None else names[c]
             for i,hits in zip(crosseval.rows, crosseval.hits):
                 tidy.append((i, j, name, hits[k][of_class].mean(), of_class.sum()))
     return pd.DataFrame(tidy, columns=['row', 'column', 'class', 'accuracy', 'images'])
@@ -232,6 +268,32 @@ def agreement(crosseval, # a `CrossEval` of classifiers that answer the same que
             tidy.append((i, j, other, *_same_and_kappa(said_j, said_other)))
     return pd.DataFrame(tidy, columns=['row', 'column', 'other', 'same', 'kappa'])
 
+# %% ../nbs/10_crosseval.ipynb #10c00103
+_LOST = 2**15-1   # the rank of an answer that is not kept: how far behind, predictions do not tell
+
+def by_own_answers(crosseval # a `CrossEval` with the row `original`
+                  ) -> CrossEval: # rank 0 where an answer is kept, a very high one where it is not
+    "The same readings, with what each classifier said of the original as its truth."
+    if 'original' not in crosseval.rows:
+        raise BadInput("no row 'original' in the cross-evaluation; keep it, its answers are the truth")
+    said = np.asarray(crosseval.predictions)
+    own = said[list(crosseval.rows).index('original')]
+    return replace(crosseval, ranks=np.where(said==own, 0, _LOST), labels=own.T, truth='own')
+
+def kept_answers(crosseval # a `CrossEval` with the row `original`
+                ) -> pd.DataFrame: # rows × columns, in [0, 1]
+    "Share of the images of which a classifier says what it said of the original."
+    return by_own_answers(crosseval).accuracy()
+
+# %% ../nbs/10_crosseval.ipynb #10c00106
+def kept_kappa(crosseval # a `CrossEval` with the row `original`
+              ) -> pd.DataFrame: # rows × columns; NaN where one class is all that is said
+    "κ_ij of kept answers: 0 where no more is kept than chance keeps."
+    own = by_own_answers(crosseval).labels.T
+    def kappas_of(row): return [_same_and_kappa(before, now)[1] for before,now in zip(own, row)]
+    kappas = [kappas_of(row) for row in crosseval.predictions]
+    return pd.DataFrame(kappas, index=crosseval.rows, columns=crosseval.columns)
+
 # %% ../nbs/10_crosseval.ipynb #d586fcb6
 _ARRAYS = ('ranks', 'predictions', 'labels', 'groups')
 CROSSEVAL_FILES = (*(f'{name}.npy' for name in _ARRAYS), 'accuracy.csv', 'top5.csv', 'names.json')
@@ -252,6 +314,7 @@ def save_crosseval(crosseval, # a `CrossEval`
         with atomic(folder/f'{name}.csv') as p: crosseval.accuracy(top).to_csv(p)
     ids = [str(i) for i in crosseval.ids]
     names = dict(rows=crosseval.rows, columns=crosseval.columns, ids=ids)
+    if crosseval.truth!='data': names['truth'] = crosseval.truth
     with atomic(folder/'names.json') as p: p.write_text(json.dumps(names))
 
 # %% ../nbs/10_crosseval.ipynb #989c9a4f
@@ -264,5 +327,6 @@ def load_crosseval(folder # as `save_crosseval` wrote it
     names = json.loads((folder/'names.json').read_text())
     arrays = {name: np.load(folder/f'{name}.npy') for name in _ARRAYS}
     ids = np.array(names['ids'])
-    try: return CrossEval(**arrays, rows=names['rows'], columns=names['columns'], ids=ids)
+    known = dict(rows=names['rows'], columns=names['columns'], truth=names.get('truth', 'data'))
+    try: return CrossEval(**arrays, **known, ids=ids)
     except BadInput as e: raise BadInput(f'{folder}: {e}; the files are not of one run') from None

@@ -277,7 +277,8 @@ def thinned(dls,      # DataLoaders
     "`dls` with a smaller validation set."
     k = -(-len(dls.valid_ds)//most)
     some = Subset(dls.valid_ds, range(0, len(dls.valid_ds), k))
-    watch = DataLoader(some, bs=dls.valid.bs, num_workers=dls.valid.fake_l.num_workers)
+    watch = DataLoader(some, bs=dls.valid.bs, num_workers=dls.valid.fake_l.num_workers,
+                       after_item=dls.valid.after_item)
     return DataLoaders(dls.train, watch, device=dls.device)
 
 # %% ../nbs/04_data.ipynb #2c2c91fa

@@ -17,6 +17,7 @@ from .confidence import above_chance, concept_shares, mean_of_others, order_expl
 from .confidence import TENTH, read_by_others, readings, transfer
 from .contexts import count_words, formal_context, is_chain, lattice_line, lattices, persistence
 from .lattice import lattice_svg
+from .rrc import WORDS
 
 # %% ../nbs/20_reading.ipynb #a15b0001
 def interval_words(low,      # -inf where the interval has no lower end
@@ -81,14 +82,14 @@ def _ends(accuracy, boot, measure, form):
     if measure=='difference': words = {i: o+_verdict(drawn.get(i, []), boot) for i,o in words.items()}
     return list(words.items())
 
-def _by_reading(accuracy, boot):
+def _by_reading(accuracy, boot, words):
     "What the others read, as a share of the originals and against A_S."
     said,known = [],set(accuracy.index)
     share = 'original' in known and _ends(accuracy, boot, 'share', '{:.0%}'.format)
     if share and len(share)==2:
         (best,most),(worst,least) = share
-        said.append('By what is read, compared on the same readers, the others keep most of their accuracy '
-                    f'on the originals on A_{best} ({most}), least on A_{worst} ({least}).')
+        said.append('By what is read, compared on the same readers, the others keep most of '
+                    f'{words.theirs} on A_{best} ({most}), least on A_{worst} ({least}).')
     difference = 'S' in known and _ends(accuracy, boot, 'difference', _signed)
     if difference and len(difference)==2:
         (best,most),(worst,least) = difference
@@ -102,7 +103,7 @@ def _interval(draws, boot, form):
     low,high = np.nanquantile(draws, boot.tails)
     return f', {boot.level:.0%} of the resamples between {form(low)} and {form(high)}'
 
-def _two_readings(accuracy, boot):
+def _two_readings(accuracy, boot, words):
     "What each of two classifiers reads from the other's autoencoder."
     r,drawn,said = readings(accuracy),readings(accuracy if boot is None else boot),[]
     percent = '{:.0%}'.format
@@ -111,30 +112,35 @@ def _two_readings(accuracy, boot):
         gain,gains = (o.read[:,i,j]-o.start[:,j] for o in (r, drawn))
         parts = []
         if np.isfinite(share[0]):
-            parts.append(f'{percent(share[0])} of its accuracy on the originals{_interval(shares, boot, percent)}')
+            between = _interval(shares, boot, percent)
+            parts.append(f'{percent(share[0])} {words.of_original}{between}')
         if np.isfinite(gain[0]):
             parts.append(f'{_signed(gain[0])} compared with A_S{_interval(gains, boot, _signed)}')
-        if parts: said.append(f'{r.names[j]} reads A_{r.names[i]} at {"; ".join(parts)}')
+        reads = words.reads.format(i=r.names[i], j=r.names[j])
+        if parts: said.append(f'{reads} {"; ".join(parts)}')
     return 'By what is read: '+'. '.join(said)+'.' if said else ''
 
 # %% ../nbs/20_reading.ipynb #fbaa345e
-_REMEDY = ('Ratios to that are noise, however narrow their intervals: '
-           'train A_S longer or take a larger autoencoder, then fine-tune the decoders again.')
+def _spoken(words, boot):
+    "How a table is spoken of: as its `Bootstrap` says, unless that was said."
+    if words is not None: return words
+    return WORDS['data'] if boot is None else boot.words
 
-def _why_no_order(o):
-    "Why the accuracy of a row of `above_chance` is none to divide by."
-    if o.low<=o.chance:
-        return f'{o.Index} reads its own autoencoder at {o.own:.2f}, which is not clearly above chance ({o.chance:.2g})'
-    return (f'{o.Index} reads its own autoencoder at {o.own:.2f}, '
-            f'less than {TENTH:.0%} of its {o.original:.2f} on the originals')
+def _why_no_order(o, words):
+    "Why what stands in a row of `above_chance` is nothing to divide by."
+    own = words.own.format(j=o.Index, own=o.own)
+    if o.low<=o.chance: return f'{own}, which is not clearly above chance ({o.chance:.2g})'
+    return f'{own}, {words.tenth.format(share=TENTH, original=o.original)}'
 
 def chance_sentence(source,       # `Bootstrap`, or DataFrame of accuracies
                     classes=None, # K: a number, or a mapping of classifiers to numbers
+                    words=None,   # one of `WORDS`; default: those of the `Bootstrap`
                    ) -> str:      # empty where everybody is clearly above chance
     "Why a table carries no order, and what to do."
     told = above_chance(source, classes)
-    reasons = [_why_no_order(o) for o in told[~told.clear].itertuples()]
-    return f'This table carries no order: {"; ".join(reasons)}. {_REMEDY}' if reasons else ''
+    words = _spoken(words, None if isinstance(source, pd.DataFrame) else source)
+    reasons = [_why_no_order(o, words) for o in told[~told.clear].itertuples()]
+    return f'This table carries no order: {"; ".join(reasons)}. {words.remedy}' if reasons else ''
 
 # %% ../nbs/20_reading.ipynb #1cf09af3
 def _transfer_sentence(boot):
@@ -145,12 +151,14 @@ def _transfer_sentence(boot):
     words = lambda o: f'A_{o.row} to {o.column} {_signed(o["mean"])} ({_signed(o.low)} to {_signed(o.high)})'
     ends = dict(largest=t.loc[t['mean'].idxmax()], smallest=t.loc[t['mean'].idxmin()])
     named = ', '.join(f'the {k} is from {words(o)}' for k,o in ends.items())
-    return (f'Of the {len(t)} transfers acc(A_i∘j) − acc(A_S∘j), {gains} are clearly a gain and {losses} clearly '
-            f'a loss (Holm-corrected at 5%); {named}.')
+    symbol = boot.words.symbol
+    return (f'Of the {len(t)} transfers {symbol}(A_i∘j) − {symbol}(A_S∘j), {gains} are clearly a gain '
+            f'and {losses} clearly a loss (Holm-corrected at 5%); {named}.')
 
 def order_sentence(accuracy, # DataFrame of accuracies with a row `S`
                    t=0.8,    # threshold
                    boot=None, # its `Bootstrap`: then with an interval
+                   words=None, # one of `WORDS`; default: those of the `Bootstrap`
                   ) -> str:
     "How much of the order the accuracies alone would give."
     told = order_explained(accuracy, t, boot)
@@ -160,7 +168,8 @@ def order_sentence(accuracy, # DataFrame of accuracies with a row `S`
     if accuracy.shape[1]>2: other = f'; any other decoder in its place would give {share_words(told.share[2])}'
     if np.isfinite(alone.low):
         between = f'; {boot.level:.0%} of the resamples between {alone.low:.0%} and {alone.high:.0%}'
-    return (f'Of the order at t = {t:g}, {share_words(alone.share)} is what the accuracies alone would give, '
+    measures = _spoken(words, boot).measures
+    return (f'Of the order at t = {t:g}, {share_words(alone.share)} is what the {measures} alone would give, '
             f'if nobody helped anybody ({int(alone.same)} of {pairs} ordered pairs{between})'
             f'{other}.')
 
@@ -186,10 +195,10 @@ def _mean_accuracy(boot):
     names = list(dict.fromkeys(i for i,_ in boot.accuracies))
     return boot.accuracies.mean().unstack().loc[names, list(boot.columns)]
 
-def _reach_sentence(table, boot, accuracy):
+def _reach_sentence(table, boot, accuracy, words):
     "How far autoencoders reach: by RRC, and by what is read."
     if accuracy is None: return _by_rrc(table, boot)
-    read = _by_reading(accuracy, boot) if accuracy.shape[1]>2 else _two_readings(accuracy, boot)
+    read = (_by_reading if accuracy.shape[1]>2 else _two_readings)(accuracy, boot, words)
     return ' '.join(filter(None, [_by_rrc(table, boot), read]))
 
 def answer_sentences(table, # DataFrame of RRC: rows autoencoders, columns classifiers
@@ -197,20 +206,21 @@ def answer_sentences(table, # DataFrame of RRC: rows autoencoders, columns class
                      boot=None, # its `Bootstrap`: then with intervals and shares of resamples
                      accuracy=None, # DataFrame of its accuracies; default: the means of the draws, if any
                      classes=None, # K: a number, or a mapping of classifiers to numbers; None: not known
+                     words=None, # one of `aeclf.rrc.WORDS`; default: those of the `Bootstrap`
                     ) -> list: # of sentences
     "What an RRC table says, in words; first, where that is so, that it says nothing."
     if accuracy is None and boot is not None: accuracy = _mean_accuracy(boot)
-    context = formal_context(table, t)
+    words,context = _spoken(words, boot),formal_context(table, t)
     verb = 'is a' if is_chain(context) else 'has'
     sentences = [f'At t = {t:g} the lattice {verb} {lattice_line(context)}; '
                  f'it is the same for {_lattice_lives(table, t)}.']
     if accuracy is not None:
-        doubt = chance_sentence(accuracy if boot is None else boot, classes)
+        doubt = chance_sentence(accuracy if boot is None else boot, classes, words)
         if doubt: sentences.insert(0, doubt)
-    if len(table)>1: sentences.append(_reach_sentence(table, boot, accuracy))
+    if len(table)>1: sentences.append(_reach_sentence(table, boot, accuracy, words))
     if boot is not None: sentences.append(_sureness(table, t, boot))
     if len(table)<2 or accuracy is None or 'S' not in accuracy.index: return sentences
-    sentences.append(order_sentence(accuracy, t, boot))
+    sentences.append(order_sentence(accuracy, t, boot, words))
     if boot is not None: sentences.append(_transfer_sentence(boot))
     return sentences
 

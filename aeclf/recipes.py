@@ -72,6 +72,11 @@ def _layout_meta(model):
     layout = dict(channels_last=False) if model.channels_last is False else {}
     return layout if model.order is None else layout | dict(order=model.order.tolist())
 
+def _as_it_came(ws, learn):
+    "The history of a classifier that is not trained; without labels it keeps all its answers."
+    if ws.config.labels=='data': return learn.quietly().fit_poly(0, 0)
+    return pd.DataFrame([dict(epoch=0, train_loss=None, valid_loss=None, accuracy=1.)])
+
 def train_classifier(ws,   # `Workspace`
                      name, # of a classifier
                      tell, # called with the fraction done
@@ -79,12 +84,12 @@ def train_classifier(ws,   # `Workspace`
     "Train the classifier `name`, or measure it as it came."
     model,came = ws.initial(name),ws.origin(name)
     learn = classifier_learner(ws.loaders(name), model, opt_func=optimizer(ws))
-    if came: history = learn.quietly().fit_poly(0, 0)
+    if came: history = _as_it_came(ws, learn)
     else: history = fit(ws, learn, 'classifiers', tell, name)
     keep(ws, model, 'classifiers', name, name, history, classes=ws.names_of(name, model),
          **_layout_meta(model))
-    top1 = f'top-1 {history.accuracy.iloc[-1]:.2f}'
-    return f'{top1}, as it {came}' if came else top1
+    said = f'{ws.words.short} {history.accuracy.iloc[-1]:.2f}'
+    return f'{said}, as it {came}' if came else said
 
 @study_stages
 def classifier_stages(ws):
@@ -139,7 +144,8 @@ def fine_tune(ws,        # `Workspace`
              ):          # history, a row per epoch from 0
     "Train parts of a composite for as long as a decoder is fine-tuned."
     composite.train_only(*parts)
-    learner = ae_learner if pixels else partial(composite_learner, train=parts)
+    reading = partial(composite_learner, train=parts, labels=ws.config.labels)
+    learner = ae_learner if pixels else reading
     learn = learner(dls, composite, opt_func=optimizer(ws), cbs=list(cbs))
     return fit(ws, learn, 'decoders', tell, curve)
 
@@ -156,13 +162,15 @@ class ReadByAll(Callback):
         classifiers, # mapping of names to modules
         dl,          # batches of images and labels
         targets,     # columns of the labels by classifier, or None
+        labels='data', # `'own'`: how often each keeps its answer on the original
     ):
-        self.classifiers,self.dl,self.targets,self.rows = classifiers,dl,targets,[]
+        self.classifiers,self.dl,self.rows = classifiers,dl,[]
+        self.truth = dict(targets=targets, labels=labels)
 
     def after_epoch(self):
         auto = self.model.autoencoder
         decoders = {'now': auto.decoder}
-        result = cross_evaluate(auto.encoder, decoders, self.classifiers, self.dl, self.targets)
+        result = cross_evaluate(auto.encoder, decoders, self.classifiers, self.dl, **self.truth)
         self.rows.append(result.accuracy().loc['now'])
 
     def joined(self, history): # of the training
@@ -184,12 +192,12 @@ def train_decoder(ws,   # `Workspace`
                  ) -> str: # a few words
     "Fine-tune the decoder of the classifier `name`: A_i."
     classifiers,auto = {n: ws.classifier(n) for n in ws.config.classifiers},ws.autoencoder()
-    reading = ReadByAll(classifiers, ws.loaders().valid, ws.targets)
+    reading = ReadByAll(classifiers, ws.loaders().valid, ws.targets, ws.config.labels)
     if ws.config.decoder_start=='random': with_random_decoder(ws, auto)
     composite = Composite(auto, classifiers[name])
     history = fine_tune(ws, composite, ws.loaders(name), tell, cbs=[reading], curve=f'A_{name}')
     keep(ws, auto.decoder, 'decoders', name, f'A_{name}', reading.joined(history))
-    return f'top-1 {first_and_last(history.accuracy, 2)}'
+    return f'{ws.words.short} {first_and_last(history.accuracy, 2)}'
 
 @study_stages
 def decoder_stages(ws):
@@ -289,7 +297,7 @@ def train_row(ws,   # `Workspace`
     dls,composite = ws.loaders(name),Composite(auto, ws.classifier(name))
     history = fine_tune(ws, composite, dls, tell, TABLE1_PARTS[row], curve=f'{name} {row}')
     keep(ws, auto, 'table1', f'{name} {row}', f'{name} {row}', history)
-    return f'top-1 {first_and_last(history.accuracy, 2)}'
+    return f'{ws.words.short} {first_and_last(history.accuracy, 2)}'
 
 # %% ../nbs/24_recipes.ipynb #4eca001b
 @study_stages

@@ -121,7 +121,7 @@ def _shown_frame(row, study):
 
 def _table_of(row, study):
     "A row of the results as a table of the page."
-    look,caption = dict(row.look),row.caption
+    look,caption = dict(row.look),row.says(study)
     if 'marks' in look: look['marks'] = look['marks'](study)
     if 'intervals' in look:
         look['intervals'] = look['intervals'](study)
@@ -133,7 +133,7 @@ def _pictures_of(row, study):
     kind = row.look.get('kind', 'chart')
     files = {item: study.path/file for item,file in row.files(study).items()}
     encoded = lambda path: base64.b64encode(path.read_bytes()).decode()
-    return [dict(caption=row.caption.format(item), kind=kind, data=encoded(path))
+    return [dict(caption=row.says(study, item), kind=kind, data=encoded(path))
             for item,path in files.items() if path.is_file()]
 
 # %% ../nbs/27_report.ipynb #27000006
@@ -158,8 +158,9 @@ def what_was_asked(study # a finished `Study`
     c,record = study.config,provenance(study)
     begin = 'as copies of that of A_S' if c.decoder_start=='S' else 'at random'
     seconds = sum(entry['seconds'] for entry in study.ledger.entries.values())
+    labels = {'labels': study.words.line} if study.words.line else {}
     return {'images': f'{c.data}: {record["images"]}', 'size': f'{c.size} × {c.size} pixels',
-            'classifiers': ', '.join(f'{k} ({v})' for k,v in c.classifiers.items()),
+            'classifiers': ', '.join(f'{k} ({v})' for k,v in c.classifiers.items()), **labels,
             'epochs': ', '.join(f'{k} {v}' for k,v in c.epochs.items())+f'; decoders begin {begin}',
             'seed': str(c.seed), 'time': f'{_duration(seconds)} on {record["device"]}'}
 
@@ -195,10 +196,11 @@ def curve_pictures(study # a finished `Study`
                   ) -> list: # of caption and what plotly draws
     "Own accuracy over the epochs, then the RRC of every autoencoder."
     names,epochs = list(study.config.classifiers),epochs_of(study)
-    own = _curves_picture([_own_accuracy(study, n, k) for k,n in enumerate(names)], 'accuracy')
+    measure = study.words.measure
+    own = _curves_picture([_own_accuracy(study, n, k) for k,n in enumerate(names)], measure)
     of_each = [(f'RRC of A_{i} for every classifier', _curves_picture(_rrc_curves(epochs, i, names), 'RRC'))
                for i in names]
-    return [('accuracy of every classifier on its own autoencoder', own), *of_each]
+    return [(f'{measure} of every classifier on its own autoencoder', own), *of_each]
 
 # %% ../nbs/27_report.ipynb #a15b0042
 def _readings(study, k):
@@ -212,7 +214,9 @@ def _readings(study, k):
 def _truth(study, k):
     "What would be right for the image `k`: one answer for each question."
     label,targets = np.atleast_1d(study.crosseval.labels[k]),study.targets or {}
-    answers = [str(study.vocab(n)[label[targets.get(n, 0)]]) for n in study.config.classifiers]
+    names = study.vocab
+    if study.config.labels=='own': targets,names = {n: j for j,n in enumerate(study.crosseval.columns)},study.classes
+    answers = [str(names(n)[label[targets.get(n, 0)]]) for n in study.config.classifiers]
     return ', '.join(dict.fromkeys(answers))
 
 # %% ../nbs/27_report.ipynb #2700000b
@@ -267,7 +271,8 @@ def _asked_parts(study):
     "What was asked, and how to ask it again."
     c,n = study.config,len(study.crosseval.labels)
     toml = config_text(c, paths=False)   # the report is handed on, the paths are the reader's own
-    return dict(title=f'aeclf: {c.data}', names=list(c.classifiers), config=c, n=n, watched=min(c.watch, n),
+    return dict(title=f'aeclf: {c.data}', names=list(c.classifiers), config=c, n=n,
+                words=study.words, watched=min(c.watch, n),
                 controls=study.control_names, asked=what_was_asked(study), command=command_of(c),
                 provenance=provenance(study), toml=toml)
 

@@ -9,17 +9,17 @@ __all__ = ['SECTIONS', 'RESULTS', 'ORDER_THRESHOLDS', 'SENTENCES', 'Result', 'ta
            'write_results', 'written_stage', 'record_provenance', 'provenance', 'cross_evaluate_study',
            'crosseval_stages', 'accuracy_table', 'top5_table', 'names_of_classes', 'classes_of', 'chance_table',
            'rrc_stages', 'rrc_table', 'lattices_table', 'epochs_of', 'rrc_epochs_table', 'accuracy_intervals',
-           'rrc_intervals', 'p_at_least_table', 'concepts_of', 'concepts_table', 'lives_of', 'lives_table',
-           'orders_table', 'follows_table', 'transfer_table', 'null1_table', 'null2_table', 'affinity_table',
-           'explained_table', 'nulls_figure', 'null_lattices_figure', 'gains', 'over_seeds', 'seed_spread',
-           'paired_table', 'agreement_table', 'per_class_table', 'evidence_stages', 'artefacts_figure',
-           'information_figure', 'quality_table', 'artefacts_table', 'information_table', 'quality_stages',
-           'accuracy_figure', 'rrc_figure', 'lattice_figure', 'persistence_figure', 'lattices_figure', 'curves_figure',
-           'rrc_epochs_figure', 'border_figure', 'overview_figure', 'panel_figure', 'figure_stages', 'table1_figure',
-           'figure3', 'table1', 'table1_result_stages', 'sentence']
+           'rrc_intervals', 'p_at_least_table', 'kept_table', 'kept_kappa_table', 'concepts_of', 'concepts_table',
+           'lives_of', 'lives_table', 'orders_table', 'follows_table', 'transfer_table', 'null1_table', 'null2_table',
+           'affinity_table', 'explained_table', 'nulls_figure', 'null_lattices_figure', 'gains', 'over_seeds',
+           'seed_spread', 'paired_table', 'alike', 'agreement_table', 'per_class_table', 'evidence_stages',
+           'artefacts_figure', 'information_figure', 'quality_table', 'artefacts_table', 'information_table',
+           'quality_stages', 'accuracy_figure', 'rrc_figure', 'lattice_figure', 'persistence_figure', 'lattices_figure',
+           'curves_figure', 'rrc_epochs_figure', 'border_figure', 'overview_figure', 'panel_figure', 'figure_stages',
+           'table1_figure', 'figure3', 'table1', 'table1_result_stages', 'sentence']
 
 # %% ../nbs/25_results.ipynb #4e5a0006
-import json,platform
+import json,platform,warnings
 from collections.abc import Callable
 from dataclasses import asdict,dataclass,field,replace
 from importlib.metadata import PackageNotFoundError,version
@@ -30,7 +30,8 @@ from .confidence import above_chance,affinity,chance_marks,concept_shares,gain_s
 from .confidence import order_explained,order_follows,order_shares,paired_tests,permuted_rrc,readings,transfer
 from .composite import fast_layout
 from .contexts import formal_context,lattice_line,lattices,persistence
-from .crosseval import CROSSEVAL_FILES,agreement,cross_evaluate,per_class,save_crosseval
+from .crosseval import CROSSEVAL_FILES,agreement,by_own_answers,cross_evaluate
+from .crosseval import kept_answers,kept_kappa,per_class,save_crosseval
 from .data import images_digest
 from .information import Information,partners,plot_information
 from .lattice import plot_lattice,plot_lattices,plot_persistence
@@ -39,7 +40,7 @@ from .panels import overview,panel,plot_artefacts,plot_border,save_figure
 from .reading import interval_words
 from .recipes import TABLE1_PARTS,history_file,rows_of_table1
 from .reconstruction import Artefacts,LabLimits,Quality,error_map,reconstruct,stacked
-from .rrc import plot_rrc_epochs,rrc_epochs
+from .rrc import WORDS,bootstrap,plot_rrc_epochs,rrc_epochs
 from .segnet import SegNet
 from .stages import Ledger,Stage,study_stages
 from .store import BadInput,atomic,load_weights,unknown,weights_meta
@@ -58,7 +59,7 @@ class Result:
     make: Callable  # workspace (and item) → DataFrame, its index written first, or Figure
     suffix: str     # `.csv` or `.png`
     stage: str      # that writes it; '' where only the report shows it
-    caption: str    # in the report; `{}` stands for the item
+    caption: str    # in the report, or a function of `Words`; `{}` stands for the item
     section: str    # of the report that shows it, one of `SECTIONS`; '' where none does
     items: Callable # workspace → an item for each file; none where the study has no such thing
     shown: Callable = None   # workspace → DataFrame that the report shows in place of the file's
@@ -70,6 +71,11 @@ class Result:
     def id(self):
         "Its name in the report."
         return self.name.rpartition('/')[2]
+
+    def says(self, ws, item=''): # `Workspace`
+        "Its caption, in the words of the study."
+        caption = self.caption(ws.words) if callable(self.caption) else self.caption
+        return caption.format(item) if '{}' in self.name else caption
 
     def files(self, ws): # `Workspace`
         "Item → file, below the study's folder."
@@ -93,7 +99,7 @@ def _row_decorator(suffix, name, stage, caption, section, items, **more):
 # %% ../nbs/25_results.ipynb #4e5a000c
 def table(name,       # of its CSV in the study's folder, without suffix
           stage='',   # that writes it, such as `'evidence'`; '' where only the report shows it
-          caption='', # in the report
+          caption='', # in the report; or a function of `aeclf.rrc.Words`
           section='', # of the report, one of `SECTIONS`; '' where it is not shown
           items=None, # workspace → one item for each file; default: one file, always
           shown=None, # workspace → DataFrame to show; default: what the file holds
@@ -107,7 +113,7 @@ def table(name,       # of its CSV in the study's folder, without suffix
 
 def figure(name,       # of its PNG in the study's folder, without suffix; `{}` stands for an item
            stage='figures', # that writes it
-           caption='', # in the report; `{}` stands for the item
+           caption='', # in the report; `{}` stands for the item; or a function of `aeclf.rrc.Words`
            section='', # of the report, one of `SECTIONS`; '' where it is not shown
            items=None, # workspace → one item for each file; default: one file, always
            later=False, # a study that was finished before this row came need not have it
@@ -180,8 +186,9 @@ def _images_in_words(ws):
     dls,valid,skipped = ws.images,ws.images.valid_ds,getattr(ws.images, 'skipped', {})
     groups = len(set(getattr(valid, 'groups', range(len(valid)))))
     left_out = f'; {len(skipped)} files left out that cannot be read' if skipped else ''
+    classes = ws.words.line or f'{len(dls.vocab)} classes'
     return (f'{len(dls.train_ds)} in an epoch of training, {len(valid)} for validation in {groups} '
-            f'independent groups, {len(dls.vocab)} classes{left_out}')
+            f'independent groups, {classes}{left_out}')
 
 def _layout_in_words(ws):
     "How networks lie in memory."
@@ -193,10 +200,11 @@ def _layout_in_words(ws):
 def _circumstances(ws):
     "What the numbers of a study depend on besides its configuration."
     valid,packages = ws.images.valid_ds,('aeclf', 'torch', 'torchvision', 'fastai', 'concepts')
+    digest = images_digest(valid, ws.config.labels=='data')
     notes = dict(notes='; '.join(ws.notes)) if ws.notes else {}
     watched = f'curves: {min(ws.config.watch, len(valid))} of the validation images at most'
     return dict(
-        images=_images_in_words(ws), digest=images_digest(valid), device=ws.device,
+        images=_images_in_words(ws), digest=digest, device=ws.device,
         precision=f'{ws.precision} in training, float32 in measuring',
         memory_format=_layout_in_words(ws), watched=watched, **notes, threads=torch.get_num_threads(),
         versions=', '.join(f'{name} {_version_of(name)}' for name in packages),
@@ -231,7 +239,8 @@ def cross_evaluate_study(ws, tell):
     "Every classifier reads every autoencoder."
     classifiers = {name: ws.classifier(name) for name in ws.config.classifiers}
     encoder,decoders = ws.autoencoder().encoder,ws.decoders()
-    result = cross_evaluate(encoder, decoders, classifiers, ws.images.valid, ws.targets, tell)
+    result = cross_evaluate(encoder, decoders, classifiers, ws.images.valid, ws.targets, tell,
+                            ws.config.labels)
     record_provenance(ws)
     save_crosseval(result, ws.path/'crosseval')
     return f'{len(result.labels)} images, {len(result.rows)}×{len(result.columns)} readings'
@@ -243,11 +252,11 @@ def crosseval_stages(ws):
     return [Stage('cross-evaluation', needs, leaves, lambda tell: cross_evaluate_study(ws, tell))]
 
 # %% ../nbs/25_results.ipynb #4e5a0013
-@table('accuracy', caption='Top-1 accuracy', section='accuracy', corner='images', painters=True,
+@table('accuracy', caption=lambda w: w.caption, section='accuracy', corner='images', painters=True,
        heat=True, intervals=lambda ws: ws.boot.accuracy)
 def accuracy_table(ws): return ws.accuracy
 
-@table('accuracy_top5', caption='Top-5 accuracy', section='accuracy', folded=True, corner='images',
+@table('accuracy_top5', caption=lambda w: w.top5, section='accuracy', folded=True, corner='images',
        painters=True, heat=True)
 def top5_table(ws): return ws.crosseval.accuracy(5)
 
@@ -267,16 +276,15 @@ def _no_order(ws):
     "The classifiers that are not clearly above chance on their own autoencoders, in a few words."
     clear = above_chance(ws.boot, classes_of(ws)).clear
     names = ', '.join(clear.index[~clear])
-    return f'no order, as {names} cannot read their own autoencoders above chance; ' if names else ''
+    return f'no order, as {names} {ws.boot.words.at_chance}; ' if names else ''
 
 def _at_chance(ws):
     "The cells of RRC that the report marks: their m(i, j) is not clearly above chance."
     ratios = ws.rrc()
     return chance_marks(ws.boot, classes_of(ws)).loc[ratios.index, ratios.columns]
 
-@table('evidence/chance', 'evidence',
-       'Is every classifier clearly above chance on its own autoencoder?', 'rrc', folded=True,
-       later=True, corner='classifier')
+@table('evidence/chance', 'evidence', lambda w: w.chance, 'rrc', folded=True, later=True,
+       corner='classifier')
 def chance_table(ws): return above_chance(ws.boot, classes_of(ws))
 
 # %% ../nbs/25_results.ipynb #25f7f1d4
@@ -308,6 +316,10 @@ def _lattices_in_words(ws):
        folded=True, corner='threshold')
 def lattices_table(ws): return lattices(ws.rrc()).set_index('from_t')
 
+def _in_words(frame, ws):
+    "A table whose column of accuracies is called what it is."
+    return frame.rename(columns=dict(accuracy=ws.words.measure))
+
 def epochs_of(ws): # `Workspace`
     "RRC after every epoch, as `rrc_epochs` returns it; after an early stop it stays as it was."
     histories = {n: ws.history(f'A_{n}') for n in ws.config.classifiers}
@@ -315,8 +327,12 @@ def epochs_of(ws): # `Workspace`
     by_epoch = {n: h.set_index('epoch').reindex(range(last+1)).ffill() for n,h in histories.items()}
     return rrc_epochs({n: h.reset_index() for n,h in by_epoch.items()})
 
-@table('rrc_epochs', 'RRC and lattices', 'RRC and accuracy over the epochs', 'curves', folded=True,
-       corner='autoencoder', painters=True, shown=lambda ws: epochs_of(ws).set_index('row'))
+def _epochs_caption(words): return f'RRC and {words.measure} over the epochs'
+
+def _epochs_in_words(ws): return _in_words(epochs_of(ws).set_index('row'), ws)
+
+@table('rrc_epochs', 'RRC and lattices', _epochs_caption, 'curves', shown=_epochs_in_words,
+       folded=True, corner='autoencoder', painters=True)
 def rrc_epochs_table(ws): return epochs_of(ws).set_index('epoch')
 
 # %% ../nbs/25_results.ipynb #1d29f298
@@ -337,6 +353,26 @@ def rrc_intervals(ws):
 @table('p_at_least', caption='Share of resamples with RRC ≥ 0.8', section='sure',
        corner='autoencoder', digits=2, painters=True, heat=True)
 def p_at_least_table(ws): return ws.boot.p_at_least(0.8)
+
+# %% ../nbs/25_results.ipynb #25000102
+def _with_labels(ws): return ('',) if ws.config.labels=='data' else ()
+
+def _kept_boot(ws):
+    "The `Bootstrap` of kept answers."
+    with warnings.catch_warnings(action='ignore'): return bootstrap(by_own_answers(ws.crosseval))
+
+def _kept_intervals(ws): return ws.table('evidence/kept').reset_index()
+
+def _kept_square(ws): return kept_answers(ws.crosseval)
+
+@table('evidence/kept', 'evidence', WORDS['own'].caption, 'accuracy', items=_with_labels,
+       shown=_kept_square, later=True, corner='images', painters=True, heat=True,
+       intervals=_kept_intervals)
+def kept_table(ws): return _by_first_column(_kept_boot(ws).accuracy)
+
+@table('evidence/kept_kappa', 'evidence', 'κ of answers kept: what is kept beyond chance',
+       'accuracy', later=True, corner='images', painters=True, heat=True)
+def kept_kappa_table(ws): return kept_kappa(ws.crosseval)
 
 # %% ../nbs/25_results.ipynb #4e5a001c
 def concepts_of(ws): # `Workspace`
@@ -363,7 +399,7 @@ def lives_table(ws): return lives_of(ws)
 def orders_table(ws): return _by_first_column(order_shares(ws.boot, ORDER_THRESHOLDS))
 
 @table('evidence/follows', 'evidence',
-       'Does their reach follow accuracy or size? Kendall’s τ with its interval', 'sure',
+       'What does their reach follow? Kendall’s τ with its interval', 'sure',
        corner='of classifiers', digits=2)
 def follows_table(ws):
     networks = {n: ws.classifier(n) for n in ws.config.classifiers}
@@ -375,10 +411,13 @@ def _two(ws): return ('',) if len(ws.config.classifiers)>1 else ()
 
 def _three(ws): return ('',) if len(ws.config.classifiers)>2 else ()
 
-@table('evidence/transfer', 'evidence', 'Transfer: what every classifier gains over A_S by a '
-       'decoder trained for another (mean, p Holm-corrected), its accuracy as a share of that on '
-       'the originals, and the share of its own gain', 'sure', items=_two, folded=True, later=True,
-       corner='autoencoder', painters=True)
+def _transfer_caption(words):
+    return ('Transfer: what every classifier gains over A_S by a decoder trained for another '
+            f'(mean, p Holm-corrected), its {words.measure} as a share of that on the originals, '
+            'and the share of its own gain')
+
+@table('evidence/transfer', 'evidence', _transfer_caption, 'sure', items=_two, folded=True,
+       later=True, corner='autoencoder', painters=True)
 def transfer_table(ws):
     told,r = transfer(ws.boot),readings(ws.boot)
     with np.errstate(divide='ignore', invalid='ignore'): shares = r.read/r.original[:,None]
@@ -400,9 +439,12 @@ def null1_table(ws): return null_rrc(ws.accuracy, 1)
        items=_two, folded=True, later=True, corner='autoencoder', painters=True, heat=True)
 def null2_table(ws): return null_rrc(ws.accuracy, 2)
 
-@table('evidence/affinity', 'evidence',
-       'Affinity: what is about the pair, beyond who paints and who reads (γ of log accuracies)',
-       'sure', items=_three, folded=True, later=True, corner='autoencoder', painters=True)
+def _affinity_caption(words):
+    what = 'Affinity: what is about the pair, beyond who paints and who reads'
+    return f'{what} (γ of log {words.measures})'
+
+@table('evidence/affinity', 'evidence', _affinity_caption, 'sure', items=_three, folded=True,
+       later=True, corner='autoencoder', painters=True)
 def affinity_table(ws): return _by_first_column(affinity(ws.boot))
 
 @table('evidence/explained', 'evidence', 'How much of the order at t = 0.8 the nulls give; and in '
@@ -495,20 +537,41 @@ def seed_spread(ws):
        'sure', folded=True, corner='classifier')
 def paired_table(ws): return _by_first_column(paired_tests(ws.crosseval, ws.boot))
 
+# %% ../nbs/25_results.ipynb #25000105
+def alike(ws # `Workspace`
+         ) -> dict: # classifier → the others that tell the same classes apart
+    "Who can be compared answer by answer: where classes differ, equal numbers mean other things."
+    named = names_of_classes(ws)
+    return {n: [o for o in named if o!=n and named[n] and named[o]==named[n]] for n in named}
+
+def _by_class(ws):
+    "The classifiers whose classes can stand in one table: with labels all."
+    others = alike(ws)
+    return [n for n,o in others.items() if o or len(others)==1 or ws.config.labels=='data']
+
+def _some_alike(ws): return ('',) if ws.config.labels=='data' or any(alike(ws).values()) else ()
+
+# %% ../nbs/25_results.ipynb #25000106
 @table('evidence/agreement', 'evidence', 'How often two classifiers say the same, and Cohen’s κ',
-       'sure', folded=True, corner='images', painters=True)
+       'sure', items=_some_alike, folded=True, corner='images', painters=True)
 def agreement_table(ws):
-    pairs = agreement(ws.crosseval)
+    pairs,others = agreement(ws.crosseval),alike(ws)
+    pairs = pairs[np.array([b in others[a] for a,b in zip(pairs.column, pairs.other)], bool)]
     if ws.targets:   # of one question
         pairs = pairs[pairs.column.map(ws.question)==pairs.other.map(ws.question)]
-    named = names_of_classes(ws)   # where they differ, equal numbers mean other classes
-    return _by_first_column(pairs[np.array([named[a]==named[b] for a,b in zip(pairs.column, pairs.other)], bool)])
+    return _by_first_column(pairs)
 
-@table('evidence/per_class', 'evidence', 'Accuracy by class', 'sure', folded=True, corner='images',
-       painters=True)
+def _some_by_class(ws): return ('',) if _by_class(ws) else ()
+
+def _by_class_in_words(ws): return _in_words(ws.table('evidence/per_class'), ws)
+
+@table('evidence/per_class', 'evidence', lambda w: w.by_class, 'sure', items=_some_by_class,
+       shown=_by_class_in_words, folded=True, corner='images', painters=True)
 def per_class_table(ws):
     vocab = None if ws.targets else ws.images.vocab
-    return _by_first_column(per_class(ws.crosseval, vocab, ws.targets))
+    if ws.config.labels=='own': vocab = {n: ws.classes(n) for n in _by_class(ws)}
+    told = per_class(ws.crosseval, vocab, ws.targets)
+    return _by_first_column(told[told.column.isin(_by_class(ws))])
 
 # %% ../nbs/25_results.ipynb #4e5a0022
 def _sureness_in_words(ws):
@@ -551,10 +614,12 @@ def artefacts_figure(ws): return plot_artefacts(artefacts_table(ws).reset_index(
         'marks')
 def information_figure(ws): return plot_information(information_table(ws).reset_index()).figure
 
-@table('quality', 'quality', 'Likeness: PSNR in dB and SSIM, beside the accuracies', 'marks',
+def _quality_caption(words): return f'Likeness: PSNR in dB and SSIM, beside the {words.measures}'
+
+@table('quality', 'quality', _quality_caption, 'marks',
        corner='images', painters=True)
 def quality_table(ws):
-    return _measured(ws, 'quality').join(ws.accuracy.add_prefix('top-1 of '))
+    return _measured(ws, 'quality').join(ws.accuracy.add_prefix(ws.words.by))
 
 # %% ../nbs/25_results.ipynb #4e5a0025
 @table('artefacts', 'quality', 'Artefacts', 'marks', corner='images', painters=True)
@@ -574,7 +639,7 @@ def quality_stages(ws):
 # %% ../nbs/25_results.ipynb #9905fb67
 @figure('figures/accuracy', dpi=150)
 def accuracy_figure(ws):
-    title = 'accuracy, top-1, 95 % intervals'
+    title = f'{ws.words.table}, 95 % intervals'
     return plot_table(ws.accuracy, title=title, intervals=ws.boot.accuracy).figure
 
 @figure('figures/rrc', dpi=150)
@@ -602,6 +667,7 @@ def lattices_figure(ws): return plot_lattices(ws.rrc(), (0.5, 0.6, 0.7, 0.8, 0.9
 def curves_figure(ws):
     ax = plot_histories({f'A_{name}': ws.history(f'A_{name}') for name in ws.config.classifiers})
     ax.set_title('fine-tuning: each classifier on its own autoencoder')
+    ax.set_ylabel(ws.words.measure)
     return ax.figure
 
 @figure('figures/rrc_epochs')
@@ -625,8 +691,9 @@ def _errors_of(ws, names, k):
         'A_S and its own autoencoder are from the originals, pixel by pixel', section='marks',
         kind='', items=lambda ws: ('',) if _lenets(ws) else ())
 def border_figure(ws):
-    image,errors = _errors_of(ws, ['S', _lenets(ws)[0]], 128)
-    coverage = input_coverage(LeNet5(len(ws.images.vocab), ws.config.size), ws.config.size)
+    lenet = _lenets(ws)[0]
+    image,errors = _errors_of(ws, ['S', lenet], 128)
+    coverage = input_coverage(LeNet5(len(ws.classes(lenet)), ws.config.size), ws.config.size)
     return plot_border(coverage, image, errors)
 
 # %% ../nbs/25_results.ipynb #4e5a002a
@@ -679,11 +746,14 @@ def figure_stages(ws):
 # %% ../nbs/25_results.ipynb #f013e2e2
 def _of_table1(ws): return list(ws.config.classifiers) if ws.config.table1 else []
 
-@figure('figures/table1_{}', 'table 1', 'accuracy of {} over the epochs', 'table1',
+def _table1_caption(words): return words.measure+' of {} over the epochs'
+
+@figure('figures/table1_{}', 'table 1', _table1_caption, 'table1',
         items=_of_table1, dpi=150)
 def table1_figure(ws, name):
     ax = plot_histories(rows_of_table1(ws, name))
     ax.set_title(f'{plain_text(name)} behind its autoencoder: what is trained')
+    ax.set_ylabel(ws.words.measure)
     return ax.figure
 
 @figure('figures/figure3_{}', 'table 1',

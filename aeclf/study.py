@@ -14,7 +14,7 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import pandas as pd
 from fastcore.basics import patch
-from .confidence import concept_shares
+from .confidence import above_chance,concept_shares
 from .config import Config,configure,read_config,study_folder,write_config # also found here
 from .contexts import formal_context,lattice_line
 from .cues import perfect_range,plot_recovery,recovery
@@ -24,7 +24,7 @@ from .panels import panel as draw_panel
 from .pictures import rgb,valid_tfm
 from .reconstruction import first_classes,shuffled
 from .reconstruction import reconstruct as decode_images
-from .results import figure,sentence,table,written_stage
+from .results import classes_of,figure,sentence,table,written_stage
 from .rrc import serves
 from .stages import STAGES,Ledger,no_line,print_stage,progress_of,run_stages,stage_seed,study_stages
 from .store import BadInput,seeded
@@ -189,7 +189,7 @@ def _repr_html_(self:Study):
     head = f'<p>{name}: {what}. {self._what_is_to_do()}</p>'
     if not (self.path/'rrc.csv').is_file(): return head
     ratios = self.rrc()
-    accuracies = _html_table(self.accuracy, 'accuracy, top-1')
+    accuracies = _html_table(self.accuracy, self.words.table)
     return f'{head}{accuracies}{_html_table(ratios, "RRC, from 0.8 in bold", 0.8)}<p>t = 0.8: {escape(lattice_line(formal_context(ratios, 0.8)))}</p>'
 
 # %% ../nbs/26_study.ipynb #d16b5022
@@ -261,7 +261,7 @@ def recoveries(ws # `Workspace`
               ) -> dict: # `plain`, and `chance-corrected` where all are above chance → `recovery`
     "How well the planted groups are found in RRC, by threshold."
     truth = {n: ws.question(n) for n in ws.config.classifiers}
-    chance,accuracy = 1/len(ws.vocab(next(iter(truth)))),ws.accuracy
+    chance,accuracy = max(above_chance(ws.boot, classes_of(ws)).chance),ws.accuracy
     found = {'plain': recovery(ws.rrc(), truth)}
     if all(accuracy.loc[n, n]>chance for n in truth):
         found['chance-corrected'] = recovery(ws.rrc(chance=chance), truth)

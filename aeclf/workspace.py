@@ -32,6 +32,7 @@ from .crosseval import load_crosseval
 from .data import check_datasets,dataloaders,images_digest,load,thinned
 from .reconstruction import shuffled,stacked
 from .reconstruction import reconstruct as decode_images
+from .rrc import WORDS
 from .rrc import bootstrap as resample
 from .rrc import rrc as relative_capacity
 from .segnet import SegNet,begun_at_random,check_size,reinitialized
@@ -64,6 +65,7 @@ _GIVE_IMAGES = 'give two Datasets, images=(training, validation)'
 
 def check_handed(networks, # mapping of names to networks
                  images,   # (training, validation) Datasets, or None
+                 labelled=True, # False: their labels are not looked at
                 ):
     "`BadInput` unless these can be handed to a study."
     named = isinstance(networks, Mapping) and all(isinstance(n, str) for n in networks)
@@ -71,7 +73,7 @@ def check_handed(networks, # mapping of names to networks
     if images is None: return
     if not isinstance(images, (tuple, list)) or len(images)!=2:
         raise BadInput(f'images is a {type(images).__name__}; {_GIVE_IMAGES}')
-    check_datasets(*images)
+    check_datasets(*images, labelled=labelled)
 
 # %% ../nbs/23_workspace.ipynb #0e04233d
 @contextmanager
@@ -95,7 +97,9 @@ def with_handed(config,   # a `Config`
                 images,   # (training, validation) Datasets, or None
                ):         # a `Config`
     "The configuration with what was handed over, by its digest."
-    if images: config = replace(config, data=f'given:{images_digest(images[1])[:16]}')
+    if images:
+        held = images_digest(images[1], config.labels=='data')
+        config = replace(config, data=f'given:{held[:16]}')
     if not networks: return config
     named = [f'{name}={_given_name(name, _handed(name, o))}' for name,o in networks.items()]
     given = named_classifiers(','.join(named))
@@ -323,7 +327,8 @@ class Workspace:
         images=None,   # (training, validation) Datasets of (image, label), in place of `config.data`
     ):
         networks = {} if networks is None else networks
-        check_handed(networks, images)
+        labelled = config.labels=='data'
+        check_handed(networks, images, labelled)
         self.path,self.cbs = Path(path),list(L(cbs))
         self.networks,self.handed_images = dict(networks),images
         self.config,self.device = with_handed(config, self.networks, images),usable_device(device)
@@ -331,7 +336,7 @@ class Workspace:
         self._shared,self._notes = {},[]
         self._trials = {}   # classifier's name → what came of trying it
         check_callbacks(self.cbs)
-        if images: self._images = dataloaders(*images, config.bs, self.device)
+        if images: self._images = dataloaders(*images, config.bs, self.device, labelled=labelled)
         _check_folder(self.path, self.config)
         self.config = replace(self.config, files=files_begun_with(self.path, self.config))
 
@@ -469,7 +474,8 @@ def question(self:Workspace, name): # a classifier's name, or None
 
 @patch
 def vocab(self:Workspace, name): # a classifier's name
-    "The names of the classes that the classifier `name` tells apart."
+    "The names of the classes that the data give the classifier `name`; None where no label is read."
+    if self.config.labels=='own': return None
     question = self.question(name)
     return self.images.train_ds.asking(question).vocab if question else self.images.vocab
 
@@ -488,8 +494,8 @@ def loaders(self:Workspace, name=None): # a classifier's name: with the labels o
     dls,question = self.images,self.question(name)
     train,valid = dls.train_ds,dls.valid_ds
     if question: train,valid = train.asking(question),valid.asking(question)
-    workers = dls.train.fake_l.num_workers
-    return thinned(dataloaders(train, valid, self.config.bs, self.device, workers), self.config.watch)
+    how = dict(num_workers=dls.train.fake_l.num_workers, labelled=self.config.labels=='data')
+    return thinned(dataloaders(train, valid, self.config.bs, self.device, **how), self.config.watch)
 
 # %% ../nbs/23_workspace.ipynb #3a5c0013
 DAMAGED = 'autoencoder/damaged.txt'   # names pictures without labels that cannot be read
@@ -646,6 +652,12 @@ def classifier(self:Workspace, name): # a classifier's name
     model.channels_last = meta.get('channels_last', True)
     if 'order' in meta: model.order = torch.tensor(meta['order'])
     return self.ready(model)
+
+# %% ../nbs/23_workspace.ipynb #23000103
+@patch(as_prop=True)
+def words(self:Workspace):
+    "How the tables of the study are spoken of, one of `aeclf.rrc.WORDS`."
+    return WORDS[self.config.labels]
 
 # %% ../nbs/23_workspace.ipynb #3a5c0020
 @patch(as_prop=True)
@@ -851,6 +863,33 @@ def _note_order(self:Workspace, name, most=100):
     said = _words_on_order(np.concatenate(said), np.concatenate(labels), self.names_of(name, model))
     if said: self.add_note(f'classifier {name!r} {said}')
 
+# %% ../nbs/23_workspace.ipynb #23000108
+@patch
+def _check_labels(self:Workspace):
+    "`BadInput` where labels are needed that there are not: to train a classifier, or to measure."
+    c = self.config
+    for name,full in c.classifiers.items():
+        if c.labels=='own' and not self.comes_trained(name):
+            needs = 'has to be trained, and that needs labels; give weights'
+            raise BadInput(f'classifier {name!r} {needs}, such as {name}={full}:FILE.safetensors, '
+                           'or leave labels own away')
+    if c.labels=='data' and self.images.vocab is None:
+        raise BadInput(f'{c.data}: these pictures have no labels; give labels own (--labels own)')
+
+@patch
+def _note_answers(self:Workspace, name, most=100):
+    "Keep a note where a network says nearly always the same, as that is what it will keep."
+    ds,initial = self.loaders(name).valid_ds,self.initial(name)
+    names,model = self.names_of(name, initial),self.ready(initial)
+    picked = range(0, len(ds), -(-len(ds)//most))
+    images = torch.stack([ds[i][0].as_subclass(torch.Tensor).float() for i in picked])
+    with torch.no_grad(): said = [model(x.to(self.device)).argmax(1).cpu() for x in images.split(16)]
+    counts = torch.cat(said).bincount()
+    n,k = int(counts.max()),int(counts.argmax())
+    if n>=0.9*len(images):
+        says = f'says {names[k]!r} of {n} of {len(images)} originals'
+        self.add_note(f'classifier {name!r} {says}; what it keeps says little')
+
 # %% ../nbs/23_workspace.ipynb #3a5c001b
 @patch
 def check(self:Workspace):
@@ -859,13 +898,15 @@ def check(self:Workspace):
     if fault := settings_fault(asdict(c)): raise BadInput(fault)
     check_classifier_names(list(c.classifiers.items()))
     check_size((c.size,), len(c.widths))
+    self._check_labels()
     self._check_question_names()
+    note = self._note_answers if c.labels=='own' else self._note_order
     for name,thing in self.networks.items(): _handed(name, thing, self.vocab(name))
     self._check_image_size()
     self._check_learnable()
     with seeded(c.seed):
         for name in c.classifiers: self._check_reading(name)
-        for name in filter(self.comes_trained, c.classifiers): self._note_order(name)
+        for name in filter(self.comes_trained, c.classifiers): note(name)
         if self.controls:
             for name in c.classifiers: self.initial(name, trained=False)
         if c.autoencoder: self._check_widths(self.initial_autoencoder())
