@@ -227,8 +227,8 @@ def _wanted(of):
 _HELP = dict(
     out='Folder of the study; default studies/DATA.',
     preset=_about_presets(),
-    data='photos; folder:PATH with a subfolder of images for each class; cifar10:PATH; imagenet:PATH; '
-         'or another source. Default: that of the preset, else photos. A wrong name lists all of them.',
+    data='photos; folder:PATH with a subfolder of images for each class; images:PATH without any (see --labels); cifar10:PATH; '
+         'imagenet:PATH; or another source. Default: that of the preset, else photos. A wrong name lists all of them.',
     classifiers='Letters L,A,V,I,R or names such as torchvision/resnet18:IMAGENET1K_V1, '
                 'timm/resnet18:r18.safetensors, mine=nets.py:make:mine.pth; those with weights are not trained.',
     size='Edge of the images in pixels, default 64; from 224 up everything is full-size.',
@@ -237,7 +237,7 @@ _HELP = dict(
     pretrain='Pictures without labels for A_S: folder:PATH or shards:PATH/{000000..000009}.tar; '
              'default those of --data.',
     labels='data, or own: no label is read, and how often every classifier keeps its own answer on the '
-           'original is measured; classifiers have to come with weights then.',
+           'original is measured; classifiers have to come with weights then. Default: own for images:PATH, else data.',
     epochs='Epochs of classifiers, autoencoder and decoders, such as 8,12,4.',
     seed='Every stage derives its own seed from it.',
     seeds='Repeat with so many seeds in all; more of them extend a finished study.',

@@ -46,7 +46,7 @@ class Config:
     optimizer: str = 'adam'         # of every training, one of `aeclf.training.OPTIMIZERS`
     autoencoder: str = ''           # where A_S begins: `vgg16_bn:WEIGHTS`, `s2snets:FILE`; '': random
     pretrain: str = ''              # pictures without labels for A_S; '': the images of `data`
-    framing: str = 'crop'           # of pictures from a folder: `'crop'` or `'whole'`
+    framing: str = 'crop'           # of pictures from files: `'crop'`, `'centre'` or `'whole'`
     watch: int = 260                # validation images, at most, that are read after every epoch
     limit: tuple = ()               # (training images, validation images) at most; (): all
     skip_unreadable: bool = False   # leave out the files of a folder that are no readable images
@@ -542,7 +542,7 @@ def configure(
     autoencoder=None, # as `Config` takes it
     pretrain=None,    # as `Config` takes it
     skip_unreadable=None, # as `Config` takes it
-    labels=None,      # as `Config` takes it; default: the preset's, else `'data'`
+    labels=None,      # as `Config` takes it; default: the preset's, else `'data'`; of images:PATH `'own'`
     config=None,      # a study.toml, or the folder of a study: what it says counts more than the preset
     settings=None,    # key → value, such as `{'lr.decoders': 0.001}`: these count more than all the rest
 ) -> Config:
@@ -557,6 +557,7 @@ def configure(
     if epochs: values['epochs'] = _read_epochs(epochs)
     values = _with_settings(values, single)
     values['classifiers'] = _named_in(classifiers, single, values)
+    if values.get('data', '').startswith('images:'): values = dict(labels='own') | values   # they have none
     if values['size']>=FULL_SIZE: values = FULL_SEGNET | values
     made = Config(**values)
     preset_is_all = preset and not config and not settings

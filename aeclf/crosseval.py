@@ -48,6 +48,11 @@ class CrossEval:
         for name in ('labels', 'ids', 'groups'):
             if (m := len(getattr(self, name)))!=n: raise BadInput(f'{m} {name} for {n} images')
 
+    def of(self, images): # numbers, a mask or a slice of the images
+        "The same of some of the images."
+        arrays = dict(ranks=self.ranks[..., images], predictions=self.predictions[..., images])
+        return replace(self, **arrays, labels=self.labels[images], ids=self.ids[images], groups=self.groups[images])
+
     @property
     def hits(self): return self.ranks==0
 

@@ -179,4 +179,10 @@ def test_pictures_without_classes(pictures, tmp_path, networks):
     study = measured(Study(small(f'images:{pictures}'), tmp_path/'study', 'cpu', networks=dict(parts=networks['parts'])))
     assert (study.accuracy.loc['original'] == 1).all() and len(study.classes('parts')) == 9
     save_weights(tmp_path/'parts.safetensors', networks['parts'])
-    one_line(aeclf(tmp_path, 'run', '--data', f'images:{pictures}', '--classifiers', 'timm/test_resnet:x.pth', '--size', '32'), 'have no labels', '--labels own')
+    args = ['run', '--data', f'images:{pictures}', '--size', '32', '--quick', '--out', 'by_command', '--classifiers']
+    one_line(aeclf(tmp_path, *args, 'timm/test_resnet:parts.safetensors', '--labels', 'data'), 'have no labels', '--labels own')
+    one_line(aeclf(tmp_path, *args, 'L'), "classifier 'L' has to be trained, and that needs labels")
+    (tmp_path/'nets.py').write_text(NETS)
+    with seeded(0): save_weights(tmp_path/'own.safetensors', torch.nn.Sequential(torch.nn.Conv2d(3, 4, 5, 4), torch.nn.ReLU(), torch.nn.AdaptiveAvgPool2d(2), torch.nn.Flatten(), torch.nn.Linear(16, 7)))
+    result = aeclf(tmp_path, *args, 'mine=nets.py:make:own.safetensors')
+    assert result.returncode == 0 and 'no labels' in result.stdout, result.stderr
