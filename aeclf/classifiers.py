@@ -11,7 +11,7 @@ __all__ = ['IMAGENET_MEAN', 'IMAGENET_STD', 'INTERPOLATIONS', 'OUTPUTS', 'FAMILI
            'known_names', 'own_names', 'torch_cache', 'fetched', 'hub_cache', 'from_hub', 'hub_files', 'file_of',
            'own_imports', 'code_digests', 'classifier', 'is_weights_file', 'comes_trained', 'kept_classifier',
            'numbers_of', 'count_logits', 'reading', 'answer_names', 'BlueFirst', 'as_classifier', 'split_weights',
-           'check_classifier_names', 'named_classifiers']
+           'check_classifier_names', 'named_classifiers', 'network_names', 'known_networks']
 
 # %% ../nbs/06_classifiers.ipynb #2f855501
 import importlib.util,inspect,re,sys
@@ -302,13 +302,12 @@ SCALES = { # scale → letter → name
 
 # %% ../nbs/06_classifiers.ipynb #6a1000f0
 import copy,difflib,json
-import numpy as np
+import pandas as pd
 from contextlib import contextmanager
 from functools import cache
 from urllib.error import HTTPError
 from urllib.parse import urlparse
 from urllib.request import Request,urlopen
-from PIL import Image
 from .data import synsets
 from .store import load_weights,weights_meta
 
@@ -420,6 +419,8 @@ def from_hub(repo,  # ORG/NAME, perhaps with @REVISION
             if not _is_elsewhere(e) or file==files[-1]: raise _not_fetched(url, give, e) from e
 
 # %% ../nbs/06_classifiers.ipynb #45b49694
+_LISTED = 'aeclf networks WORD' # where all names stand, for messages
+
 def _published_by_torchvision(name): return torchvision.models.get_model_weights(name).__members__
 
 def _recipe(name, weights):
@@ -450,18 +451,22 @@ def _torchvision_weights(name):
     return {k: partial(_from_torchvision, name, w) for k,w in _published_by_torchvision(name).items()}
 
 # %% ../nbs/06_classifiers.ipynb #a1b9ce35
+def _normalisation(name, own):
+    "Mean and standard deviation; those of two networks lie hidden in them (see below)."
+    return ((0.5,)*3,)*2 if name in ('inception_v3', 'googlenet') else (own.mean, own.std)
+
 @family('torchvision/NAME', published=_torchvision_weights, has_classes=True, reads=_read_by_torchvision)
 def _torchvision(name, n_classes, size, weights):
     names = torchvision.models.list_models(torchvision.models)
     if name not in names:
         raise unknown('classifier', f'torchvision/{name}', [f'torchvision/{n}' for n in names],
-                      'torchvision.models.list_models()')
+                      _LISTED)
     recipe = _recipe(name, weights)
     own,classes = recipe.transforms(),recipe.meta['categories']
     edge,n_classes = own.crop_size[0],n_classes or len(classes)
     special = _special(name, size, edge)
     net = torchvision.models.get_model(name, weights=None, num_classes=n_classes, **special)
-    mean,std = (0.5, 0.5) if name in ('inception_v3', 'googlenet') else (own.mean, own.std)
+    mean,std = _normalisation(name, own)
     is_fixed = recipe.meta['min_size']==(edge, edge)
     named = known_names(classes) if weights in _published_by_torchvision(name) else None
     return Classifier(net, mean, std, edge if is_fixed else None, own.interpolation.value, classes=named)
@@ -474,7 +479,7 @@ def _known_to_timm(name):
     try: import timm
     except ImportError: raise BadInput(f"classifier 'timm/{name}' {_NEEDS_TIMM}") from None
     if not timm.is_model(name):
-        raise unknown('classifier', f'timm/{name}', [f'timm/{n}' for n in timm.list_models()], 'timm.list_models()')
+        raise unknown('classifier', f'timm/{name}', [f'timm/{n}' for n in timm.list_models()], _LISTED)
     try: return timm.models.get_pretrained_cfg(name) or timm.models.PretrainedCfg()
     except RuntimeError:
         tagged = timm.list_pretrained(f'{name.partition(".")[0]}.*')
@@ -545,7 +550,6 @@ def _edges(input_size):
 
 # %% ../nbs/06_classifiers.ipynb #6a100051
 _INTO_A_FOLDER = 'hf/FOLDER, a folder with {file} and the configuration and image processor beside it'
-_BESIDE_WEIGHTS = ('config.json', 'preprocessor_config.json', 'processor_config.json')
 
 def _folder_of_hub(repo):
     "The folder in the hub's cache that has all files of a network of transformers; fetched if it must be."
@@ -553,10 +557,9 @@ def _folder_of_hub(repo):
     revision = f'{repo.partition("@")[0]}@{weights.parent.name}'   # all of the same
     if weights.suffix=='.json': parts = set(json.loads(weights.read_text())['weight_map'].values())
     else: parts = ()
-    for file in (*_BESIDE_WEIGHTS[:1], *parts): from_hub(revision, _INTO_A_FOLDER, (file,))
-    for file in _BESIDE_WEIGHTS[1:]:
-        try: from_hub(revision, _INTO_A_FOLDER, (file,))
-        except BadInput: pass   # one of them is enough, and some networks do without
+    for file in ('config.json', *parts): from_hub(revision, _INTO_A_FOLDER, (file,))
+    try: from_hub(revision, _INTO_A_FOLDER, ('preprocessor_config.json', 'processor_config.json'))
+    except BadInput: pass   # some networks do without
     return weights.parent
 
 def _folder_of_hf(name):
@@ -1217,3 +1220,71 @@ def named_classifiers(text, # comma-separated: letters, names, `NAME=…`
     if not pairs: raise BadInput('no classifiers; give at least one, such as L,A,V,I,R')
     check_classifier_names(pairs)
     return dict(pairs)
+
+# %% ../nbs/06_classifiers.ipynb #6a200003
+def _names_at_torchvision():
+    "Every network of torchvision with each of its weights."
+    for name in torchvision.models.list_models(torchvision.models):
+        for weights in torchvision.models.get_model_weights(name): yield f'torchvision/{name}:{weights.name}'
+
+def _names_at_timm():
+    "Every network of timm with each of its weights that tell classes apart; without them where there are none."
+    try: from timm.models import get_arch_pretrained_cfgs,list_models
+    except ImportError: return
+    for name in list_models():
+        known = get_arch_pretrained_cfgs(name)
+        tagged = [k for k,v in known.items() if v.has_weights and v.num_classes]
+        yield from (f'timm/{k}:pretrained' for k in tagged)
+        if not tagged: yield f'timm/{name}'
+
+def network_names(words=() # parts of names, all of which shall be in it; capitals do not matter
+                 ) -> list: # of full names
+    "The networks that torchvision and timm know, as one writes them."
+    names = [*_names_at_torchvision(), *_names_at_timm()]
+    return [name for name in names if all(word.casefold() in name.casefold() for word in words)]
+
+# %% ../nbs/06_classifiers.ipynb #6a200005
+@cache
+def _count_parameters(name, n_classes):
+    "Of a network of timm; None where it cannot be made without memory."
+    import timm
+    try:
+        with torch.device('meta'): net = timm.create_model(name, num_classes=n_classes)
+    except Exception: return None   # timm raises anything
+    return sum(p.numel() for p in net.parameters())
+
+def _row_of_torchvision(name, weights):
+    "Parameters, size, mean, std and the place in the cache of published weights."
+    recipe = _published_by_torchvision(name)[weights]
+    own = recipe.transforms()
+    mean,std = _normalisation(name, own)
+    return recipe.meta['num_params'],own.crop_size[0],mean,std,torch_cache(recipe.url).is_file()
+
+def _row_of_timm(name, weights):
+    "The same of a network of timm."
+    known = _known_to_timm(name)
+    count = _count_parameters(name.partition('.')[0], known.num_classes or 1000)
+    on_hub = bool(known.hf_hub_id)
+    held = hub_cache(known.hf_hub_id, hub_files(known)) if on_hub else known.url and torch_cache(known.url).is_file()
+    return count,_edges(known.input_size),known.mean,known.std,bool(held)
+
+# %% ../nbs/06_classifiers.ipynb #6a200006
+def _in_short(values):
+    "One number where all are the same, else all of them."
+    values = [values] if isinstance(values, float) else list(values)
+    return ' '.join(f'{v:g}' for v in (values[:1] if len(set(values))==1 else values))
+
+def known_networks(names # of published networks, as `network_names` gives them
+                  ) -> pd.DataFrame: # millions of parameters, size in pixels, mean, std, weights in the cache: yes or no
+    "What torchvision and timm say of their networks, a row for each name."
+    rows = {}
+    for full in names:
+        name,weights = split_weights(full)
+        form,rest = _form_of(name)
+        row_of = _row_of_torchvision if form=='torchvision/NAME' else _row_of_timm
+        count,size,mean,std,held = row_of(rest, weights)
+        size = size if isinstance(size, int) else '×'.join(map(str, size))
+        cached = ('yes' if held else 'no') if weights else ''
+        rows[full] = (count and round(count/1e6, 2), size, _in_short(mean), _in_short(std), cached)
+    columns = ['parameters, millions', 'size', 'mean', 'std', 'in the cache']
+    return pd.DataFrame.from_dict(rows, orient='index', columns=columns).rename_axis('network')

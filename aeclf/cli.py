@@ -6,7 +6,7 @@ Docs: https://aeclf.github.io/aeclf/cli.html.md"""
 
 # %% auto #0
 __all__ = ['app', 'LogLines', 'progress_line', 'stage_done', 'stoppable', 'main', 'run', 'status', 'report', 'reconstruct',
-           'shards', 'lattice']
+           'shards', 'networks', 'lattice']
 
 # %% ../nbs/28_cli.ipynb #cb735941
 import difflib,os,signal,sys,threading,time,tomllib,warnings
@@ -417,6 +417,24 @@ def shards(
     """
     from aeclf.unlabelled import write_shards
     print(f'--pretrain "shards:{write_shards(folder, out, per)}"')
+
+# %% ../nbs/28_cli.ipynb #6a280003
+@app.command()
+def networks(
+    words: Annotated[Optional[list[str]], typer.Argument(help='Parts of names, such as timm mobilenet small.')] = None,
+    most: Annotated[int, typer.Option(min=1, help='Networks to show.')] = 30,
+):
+    """List the published networks of torchvision and timm, as --classifiers takes them.
+
+    Example: aeclf networks mobilenetv3 small
+    """
+    from aeclf.classifiers import known_networks,network_names
+    found = network_names(words or ())
+    if not found:
+        asked = ' and '.join(repr(word) for word in words)
+        raise BadInput(f'no network of torchvision or timm has {asked} in its name; give a part of a name, such as resnet18')
+    print(known_networks(found[:most]).reset_index().to_string(index=False))
+    if len(found)>most: print(f'{len(found)-most} more; narrow them down with further words, or show more with --most')
 
 # %% ../nbs/28_cli.ipynb #f0a3e381
 @app.command()

@@ -1,5 +1,5 @@
 "Networks by name: published weights from caches, classes by name, parts of the classes, and what the command line says of them."
-import json, re
+import http.server, re, threading
 
 import pytest, timm, torch, torchvision
 from PIL import Image
@@ -7,7 +7,7 @@ from safetensors.torch import save_file
 
 from aeclf.classifiers import classifier, torch_cache
 from aeclf.data import photograph, synsets
-from aeclf.store import digest, save_weights, seeded, weights_meta
+from aeclf.store import BadInput, digest, save_weights, seeded, weights_meta
 from aeclf.study import Study
 from conftest import aeclf, one_line
 
@@ -110,3 +110,64 @@ def test_a_file_of_weights_as_it_was_published(caches):
     assert set(old) != set(dense.state_dict())
     torch.save(old, caches/'dense.pth')
     assert digest(classifier('torchvision/densenet121', None, 64, caches/'dense.pth').net) == digest(dense)
+
+
+@pytest.fixture
+def hub(caches, monkeypatch):
+    "A hub that has what lies under `served`, and remembers what was asked of it."
+    from huggingface_hub import constants
+    served, asked = caches/'served', []
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_HEAD(self):
+            asked.append((self.command, self.path))
+            file = served/self.path.lstrip('/').replace('/resolve/main/', '/').replace(f'/resolve/{"a"*40}/', '/')
+            content = file.read_bytes() if file.is_file() else b''
+            self.send_response(200 if content else 404)
+            if not content: self.send_header('X-Error-Code', 'EntryNotFound')
+            for key, value in {'X-Repo-Commit': 'a'*40, 'ETag': f'"{file.name}"', 'Content-Length': str(len(content))}.items(): self.send_header(key, value)
+            self.end_headers()
+            if self.command == 'GET': self.wfile.write(content)
+        do_GET = do_HEAD
+        def log_message(self, *args): pass
+
+    server = http.server.ThreadingHTTPServer(('127.0.0.1', 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    url = f'http://127.0.0.1:{server.server_address[1]}'
+    monkeypatch.setattr(constants, 'ENDPOINT', url)
+    monkeypatch.setattr(constants, 'HUGGINGFACE_CO_URL_TEMPLATE', url+'/{repo_id}/resolve/{revision}/{filename}')
+    monkeypatch.setattr(constants, 'HF_HUB_DISABLE_XET', True)
+    yield served, asked, url
+    server.shutdown()
+
+
+def test_weights_are_fetched_once_when_they_are_named(hub, monkeypatch):
+    "timm's from a hub, an older file behind a missing one; torchvision's from their address, whose digits are checked."
+    served, asked, url = hub
+    with seeded(1): tiny = timm.create_model('test_resnet')
+    (served/'timm'/'test_resnet.r160_in1k').mkdir(parents=True)
+    torch.save(tiny.state_dict(), served/'timm'/'test_resnet.r160_in1k'/'pytorch_model.bin')
+    assert digest(classifier(TINY).net) != digest(tiny) and not asked   # without weights nothing is asked
+    assert digest(classifier(TINY, None, weights='pretrained').net) == digest(tiny)
+    assert [path.rpartition('/')[2] for how, path in asked if how == 'GET' and 'resolve' in path] == ['pytorch_model.bin']
+    asked.clear()
+    assert digest(classifier(TINY, None, weights='pretrained').net) == digest(tiny) and not asked
+    weights = torchvision.models.SqueezeNet1_1_Weights.IMAGENET1K_V1
+    file = f'squeezenet1_1-{"0"*8}.pth'
+    monkeypatch.setattr(type(weights), 'url', property(lambda self: f'{url}/{file}'))
+    torch.save(torchvision.models.squeezenet1_1().state_dict(), served/file)
+    with pytest.raises(BadInput, match='cannot be fetched .invalid hash value'): classifier('torchvision/squeezenet1_1', None, weights='IMAGENET1K_V1')
+    assert not list(torch_cache(url+'/x').parent.glob('*'))
+
+
+def test_a_network_of_transformers_from_the_hub(hub):
+    T = pytest.importorskip('transformers')
+    served, asked, _ = hub
+    with seeded(0): net = T.ViTForImageClassification(T.ViTConfig(hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32, image_size=32, patch_size=8, id2label={0: 'cup', 1: 'cat'}))
+    net.save_pretrained(served/'someone'/'vit')
+    T.ViTImageProcessor(size={'height': 32, 'width': 32}).save_pretrained(served/'someone'/'vit')
+    model = classifier('hf/someone/vit', None)
+    assert digest(model.net) == digest(net) and model.classes == ['cup', 'cat'] and model.size == 32
+    asked.clear()
+    assert digest(classifier('hf/someone/vit', None)) == digest(model)
+    assert not [path for _, path in asked if 'model.safetensors' in path]   # it lies in the cache

@@ -76,3 +76,22 @@ def test_what_is_no_image_classifier_is_refused(folders, tmp_path, monkeypatch):
 def test_a_folder_wins_over_the_hub_and_that_is_said(folders, monkeypatch):
     monkeypatch.chdir(folders.parent)
     assert classifier(f'hf/{folders.name}/vit', None).notes == [f"hf/{folders.name}/vit is the folder here, not the hub's {folders.name}/vit"]
+
+
+def test_a_study_without_a_network(folders, pictures, tmp_path, monkeypatch):
+    "Four families read a folder whose classes they number the other way round; one is given random weights for a control."
+    names = ','.join(f'hf/{folders/name}' for name in ('vit', 'convnext', 'resnet', 'swin'))
+    result = aeclf(tmp_path, 'run', '--data', f'folder:{pictures}', '--classifiers', names, '--size', '32', '--epochs', '1,1,1', '--controls', '--out', 'study')
+    assert result.returncode == 0, result.stderr
+    assert f'vit (trained, came from hf/{folders}/vit)' in result.stdout and result.stdout.count('the 2 classes of the data are matched by name with its 2') == 4
+    from aeclf.study import Study
+    study = Study.open(tmp_path/'study', 'cpu')
+    images, labels = study.images.valid.one_batch()
+    for name in study.config.classifiers:
+        own = classifier(f'hf/{folders/name}', None).eval()
+        model = study.classifier(name)
+        assert digest(model) == digest(own) and study.classes(name) == NAMES
+        with torch.no_grad(): assert torch.allclose(model(images), own(images).flip(1), atol=1e-5)
+    assert digest(study.initial('vit', trained=False)) != digest(study.initial('vit'))
+    monkeypatch.chdir(folders)
+    one_line(aeclf(tmp_path, 'run', '--data', f'folder:{pictures}', '--classifiers', 'hf/nowhere', '--out', 'other'), "'hf/nowhere': no such folder, and not ORG/NAME")
