@@ -8,10 +8,11 @@ Docs: https://aeclf.github.io/aeclf/classifiers.html.md"""
 __all__ = ['IMAGENET_MEAN', 'IMAGENET_STD', 'INTERPOLATIONS', 'OUTPUTS', 'FAMILIES', 'SMALL', 'SCALES', 'HUB_FILES', 'Classifier',
            'small_alexnet', 'small_vgg', 'InceptionBlock', 'small_inception', 'small_resnet', 'cifar_alexnet',
            'cifar_vgg', 'cifar_inception', 'cifar_resnet', 'Family', 'family', 'as_compared', 'imagenet_words',
-           'known_names', 'own_names', 'torch_cache', 'fetched', 'hub_cache', 'from_hub', 'hub_files', 'file_of',
-           'own_imports', 'code_digests', 'classifier', 'is_weights_file', 'comes_trained', 'kept_classifier',
-           'numbers_of', 'count_logits', 'reading', 'answer_names', 'BlueFirst', 'as_classifier', 'split_weights',
-           'check_classifier_names', 'named_classifiers', 'network_names', 'known_networks']
+           'known_names', 'own_names', 'torch_cache', 'fetched', 'hub_cache', 'from_hub', 'hub_files',
+           'files_of_folder', 'file_of', 'own_imports', 'code_digests', 'classifier', 'is_weights_file',
+           'comes_trained', 'kept_classifier', 'numbers_of', 'count_logits', 'reading', 'answer_names', 'BlueFirst',
+           'as_classifier', 'split_weights', 'check_classifier_names', 'named_classifiers', 'network_names',
+           'known_networks']
 
 # %% ../nbs/06_classifiers.ipynb #2f855501
 import importlib.util,inspect,re,sys
@@ -611,6 +612,15 @@ def _hf(name, n_classes, size, weights):
         raise BadInput(f"classifier 'hf/{name}': {folder} cannot be read ({why}); {_A_CLASSIFIER}") from e
     model.notes,model.trained = notes,weights is None
     return model
+
+# %% ../nbs/06_classifiers.ipynb #6a200011
+_IN_A_FOLDER = ('config.json', 'preprocessor_config.json', 'processor_config.json', *HUB_FILES)
+
+def files_of_folder(name # of a classifier, without weights
+                   ) -> list: # of paths, whether they are there or not; the configuration first
+    "The files that a network of transformers is made of, if it lies in a folder; of other names none."
+    kind,_,folder = name.partition('/')
+    return [str(Path(folder)/file) for file in _IN_A_FOLDER] if kind=='hf' else []
 
 # %% ../nbs/06_classifiers.ipynb #6b8a2001
 def _timm_contract(net, config):

@@ -254,15 +254,17 @@ def difference(ours,  # `Config`
     return f'{key} is {then} there and {now} here'
 
 # %% ../nbs/21_config.ipynb #c1d1000a
-from .classifiers import file_of,is_weights_file,split_weights
+from .classifiers import file_of,files_of_folder,is_weights_file,split_weights
 
 # %% ../nbs/21_config.ipynb #c1d10005
-def _named_by_classifier(full):
-    "The files in the full name of a classifier, with their kind."
+def _named_by_classifier(full, entered):
+    "The files in the full name of a classifier, with their kind; those of a folder also where only `entered`."
     name,weights = split_weights(full)
     if name=='given': return
     if file_of(name): yield file_of(name),'code'
     if weights and is_weights_file(weights): yield weights,'weights'
+    for file in files_of_folder(name):
+        if file in entered or Path(file).is_file(): yield file,'weights'
 
 def _named_by_autoencoder(text):
     "The file of weights in which A_S begins."
@@ -277,7 +279,7 @@ def _named_by_source(text):
 def named_files(config # a `Config`
                ) -> dict: # file or folder, as written → `'code'`, `'weights'` or `'pictures'`
     "The files and folders that a configuration names."
-    found = [o for full in config.classifiers.values() for o in _named_by_classifier(full)]
+    found = [o for full in config.classifiers.values() for o in _named_by_classifier(full, config.files)]
     found += [*_named_by_autoencoder(config.autoencoder), *_named_by_source(config.data)]
     kind,_,rest = config.pretrain.partition(':')
     return dict(found) | ({rest: 'pictures'} if rest else {})

@@ -43,7 +43,7 @@ from .training import check_callbacks
 from .unlabelled import unlabelled
 
 # %% ../nbs/23_workspace.ipynb #23060006
-from .classifiers import answer_names,count_logits,kept_classifier,reading
+from .classifiers import answer_names,count_logits,files_of_folder,kept_classifier,reading
 from .classifiers import comes_trained as is_trained
 
 # %% ../nbs/23_workspace.ipynb #6be1ace9
@@ -525,8 +525,10 @@ def handed_network(self:Workspace, name): # a classifier's name
 
 @patch
 def full_name(self:Workspace, name): # a classifier's name
-    "Its full name, a file in it where it is read, and its weights as they were named."
+    "Its full name, a file or folder in it where it is read, and its weights as they were named."
     full,weights = split_weights(self.config.classifiers[name])
+    if entered := [file for file in files_of_folder(full) if file in self.config.files]:
+        return f'hf/{Path(self.place(entered[0])).parent}',weights
     file = file_of(full)
     return (self.place(file)+full[len(file):] if file else full),weights
 

@@ -95,3 +95,18 @@ def test_a_study_without_a_network(folders, pictures, tmp_path, monkeypatch):
     assert digest(study.initial('vit', trained=False)) != digest(study.initial('vit'))
     monkeypatch.chdir(folders)
     one_line(aeclf(tmp_path, 'run', '--data', f'folder:{pictures}', '--classifiers', 'hf/nowhere', '--out', 'other'), "'hf/nowhere': no such folder, and not ORG/NAME")
+
+
+def test_a_folder_is_known_by_what_is_in_it(folders, pictures, tmp_path, monkeypatch):
+    "A study is opened from elsewhere and reads the same network; another configuration in its place is refused, and what has changed is said."
+    import shutil
+    from aeclf.study import Study
+    here = tmp_path/'here'
+    shutil.copytree(folders/'vit', here/'my'/'vit')
+    run = lambda: aeclf(here, 'run', '--data', f'folder:{pictures}', '--classifiers', 'hf/my/vit', '--size', '32', '--epochs', '1,1,1', '--out', 'study')
+    assert run().returncode == 0
+    monkeypatch.chdir(tmp_path)
+    study = Study.open(here/'study', 'cpu', say=lambda line: None)
+    assert digest(study.classifier('vit')) == digest(classifier(f'hf/{folders/"vit"}', None))
+    with open(here/'my'/'vit'/'config.json', 'a') as f: f.write('\n')
+    one_line(run(), 'my/vit/config.json has changed since this study began')
