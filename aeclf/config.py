@@ -7,12 +7,12 @@ Docs: https://aeclf.github.io/aeclf/config.html.md"""
 # %% auto #0
 __all__ = ['FULL_SIZE', 'FULL_SEGNET', 'Config', 'Rule', 'settings_fault', 'config_text', 'write_config', 'check_entry',
            'read_config', 'commented', 'difference', 'named_files', 'presets', 'preset_settings', 'config_settings',
-           'read_settings', 'configure', 'handed_over', 'command_of', 'study_folder']
+           'read_settings', 'configure', 'handed_over', 'command_of', 'study_folder', 'extended', 'read_added', 'grown']
 
 # %% ../nbs/21_config.ipynb #c0f10006
 import json,math,shlex,tomllib
 from collections.abc import Callable
-from dataclasses import asdict,dataclass,field,fields
+from dataclasses import asdict,dataclass,field,fields,replace
 from functools import partial
 from importlib.resources import files
 from pathlib import Path
@@ -54,6 +54,7 @@ class Config:
     panels: int = 25                # reconstruction panels that are drawn
     labels: str = 'data'            # `'own'`: no label is read, a classifier's answer on the original is true for it
     table1: bool = False            # also train the rows of Table 1 for every classifier
+    added: tuple = ()               # names of classifiers that came to a study that had begun, in their order
     files: dict = field(default_factory=dict, compare=False) # what it names outside: as written → what it is known by
 
 # %% ../nbs/21_config.ipynb #b1a70003
@@ -75,6 +76,11 @@ def _are_counts(value):
     "Are these whole numbers from 1 up, at least one?"
     return isinstance(value, (tuple, list)) and len(value)>0 and all(_is_whole(o, 1) for o in value)
 
+def _are_names(values):
+    "Are these texts, each once?"
+    are_texts = isinstance(values, (tuple, list)) and all(isinstance(o, str) for o in values)
+    return are_texts and len(set(values))==len(values)
+
 def _is_limit(value):
     "Are these two whole numbers from 1 up, or none?"
     return value in ((), []) or (_are_counts(value) and len(value)==2)
@@ -84,9 +90,10 @@ _COUNT = Rule(partial(_is_whole, least=1), 'a whole number from 1 up')
 _FROM_0 = Rule(partial(_is_whole, least=0), 'a whole number from 0 up')
 _COUNTS = Rule(_are_counts, 'a list of whole numbers from 1 up')
 _LIMIT = Rule(_is_limit, 'two numbers of images such as [100, 20], or []')
+_NAMES = Rule(_are_names, 'a list of names, each once, such as ["V"]')
 _RATE = Rule(_is_rate, 'a number above 0')
 _RULES = dict(size=_COUNT, seed=_FROM_0, bs=_COUNT, epochs=_FROM_0, lr=_RATE, widths=_COUNTS,
-              convs=_COUNTS, watch=_COUNT, limit=_LIMIT, panels=_COUNT)
+              convs=_COUNTS, watch=_COUNT, limit=_LIMIT, panels=_COUNT, added=_NAMES)
 
 _IN_WORDS = {str: 'text in quotes', bool: 'true or false', int: 'a whole number', dict: 'a table'}
 
@@ -150,6 +157,13 @@ def _setting_fault(key, value, default):
         return '' if value in known else str(unknown(key, value, known))
     return _value_fault(key, value, _rule(key, default), default)
 
+def _added_fault(added, classifiers):
+    "What is wrong with the names of classifiers that came later."
+    strange = [name for name in added if name not in classifiers]
+    if strange: return f'added is {_in_toml(added)}, and {strange[0]!r} is not among the classifiers; take it out'
+    if set(classifiers)<=set(added): return 'added has every classifier; a study begins with one at least'
+    return ''
+
 def settings_fault(values,  # setting → value; need not be all of them
                    also=(), # further names that are no fault
                   ) -> str: # empty where all is right
@@ -162,6 +176,7 @@ def settings_fault(values,  # setting → value; need not be all of them
     widths,convs = values.get('widths'),values.get('convs')
     if widths and convs and len(widths)!=len(convs):
         return f'widths has length {len(widths)}, convs {len(convs)}; give both the same length'
+    if isinstance(values.get('classifiers'), dict): return _added_fault(values.get('added', ()), values['classifiers'])
     return ''
 
 # %% ../nbs/21_config.ipynb #640d1c4a
@@ -618,3 +633,32 @@ def study_folder(data # as `aeclf.data.load` takes it
     names_a_path = kind not in SOURCES or SOURCES[kind].pattern.endswith(':PATH')
     if names_a_path: return Path('studies')/Path(rest).resolve().name
     return Path('studies')/f'{kind}-{rest.replace(",", "-")}'
+
+# %% ../nbs/21_config.ipynb #5a1e0032
+def extended(config, # a `Config`
+             named,  # name → full name of further classifiers
+            ) -> Config: # itself where it has all of them; `BadInput` for a name that cannot stay
+    "The configuration with classifiers that come later."
+    held = {name.casefold(): name for name in config.classifiers}
+    new = {name: full for name,full in named.items() if config.classifiers.get(name)!=full}
+    if taken := [held[name.casefold()] for name in new if name.casefold() in held]:
+        has = f'the study already has a classifier {taken[0]!r} ({config.classifiers[taken[0]]})'
+        raise BadInput(f'{has}; give the new one another name')
+    check_classifier_names(list((config.classifiers | new).items()))
+    return replace(config, classifiers=config.classifiers | new, added=(*config.added, *new))
+
+def read_added(texts, # of `NAME=…`, or as `named_classifiers` takes them
+               size,  # edge of the images, pixels
+              ) -> dict: # name → full name
+    "Further classifiers as the command line has them."
+    return named_classifiers(','.join(texts), SCALES['full' if size>=FULL_SIZE else 'small'])
+
+# %% ../nbs/21_config.ipynb #5a1e0035
+def grown(config, # a `Config`
+          held,   # the `Config` of a study that has begun
+         ) -> Config: # `held` with the `files` of `config`, or `config` itself
+    "The configuration of the study that `config` means: `held`, if nothing but later classifiers sets it apart."
+    later = [name for name in held.added if name not in config.classifiers]
+    kept = {name: full for name,full in held.classifiers.items() if name not in later}
+    same = replace(held, classifiers=kept, added=config.added)
+    return replace(held, files=config.files) if not difference(same, config) else config
