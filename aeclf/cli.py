@@ -249,6 +249,8 @@ _HELP = dict(
     config='A study.toml, or the folder of a study: its settings count more than those of the preset.',
     set='A setting by its name, such as lr.decoders=0.001 or "widths=[16,32,64]"; may be repeated, and counts more '
         'than all the rest.',
+    add='A further classifier for the study that is there, such as NAME=timm/resnet18:r18.pth; may be repeated. Its decoder '
+        'is trained, the others stay as they are. Without other options the study in --out is meant.',
     print_config='Print the whole configuration with a comment beside every setting, as a file for --config; '
                  'nothing is run.',
     quick='Few images and one epoch each: the same way in under a minute.')
@@ -275,6 +277,7 @@ def run(
     quick: Annotated[Optional[bool], _option('quick', '--quick')] = None,
     config: Annotated[Optional[Path], _option('config')] = None,
     settings: Annotated[Optional[list[str]], _option('set', '--set', metavar='KEY=VALUE')] = None,
+    add: Annotated[Optional[list[str]], _option('add', '--add', metavar='NAME=…')] = None,
     print_config: Annotated[bool, _option('print_config', '--print-config')] = False,
 ):
     """Run a study, or go on with it: train, cross-evaluate, RRC, lattices, figures, report.
@@ -282,13 +285,15 @@ def run(
     Example: aeclf run --data folder:pets --size 64 --out studies/pets
     """
     from aeclf.config import commented,read_settings
-    from aeclf.study import Study,configure,study_folder
-    asked = configure(data, classifiers, size, epochs, seed, quick, preset, autoencoder, pretrain,
-                      skip_unreadable, labels, config, read_settings(settings or []))
-    if print_config: return print(commented(asked), end='')
-    _check_nothing_handed(asked, config)
-    study = Study(asked, out or study_folder(asked.data), device, controls)
+    from aeclf.study import configure,study_folder
+    said = [data, classifiers, size, epochs, seed, quick, preset, autoencoder, pretrain, skip_unreadable, labels, config]
+    if add and not settings and said==[None]*len(said): config = _study_to_extend(out)
+    asked = configure(*said[:-1], config, read_settings(settings or []))
+    folder = out or study_folder(asked.data)
+    if print_config: return print(commented(_extended(asked, folder, add)), end='')
+    study = _study_of(asked, folder, device, controls, config)
     if classifiers is None: study.tell_of_files(print)   # a preset may name code that nobody typed
+    if add: study.add_all(_further(add, study.config.size))
     study.prepare()
     _run_and_tell(study, seeds)
 
@@ -332,6 +337,12 @@ def _check_nothing_handed(config, file):
         else: what,remedy = f'network {name!r} was',f'networks={{{name!r}: …}}, or name another with --set classifiers.{name}=…'
         raise BadInput(f'{file}: the {what} handed over in Python, which no command can do; do it there, {remedy}')
 
+def _study_of(config, folder, device, controls, file):
+    "The study of a configuration; `file` is where that came from, if from one."
+    from aeclf.study import Study
+    _check_nothing_handed(config, file or folder)
+    return Study(config, folder, device, controls)
+
 def _run_and_tell(study, seeds):
     "Run a study with its repetitions, write the report, and print what came out."
     from aeclf.report import write_report
@@ -339,6 +350,25 @@ def _run_and_tell(study, seeds):
     with stoppable() as line: fresh = _run_seeds(study, seeds, line)
     if not fresh: print(f'{study.path}: this study is finished, nothing was trained')
     _print_result(study, write_report(study))
+
+# %% ../nbs/28_cli.ipynb #5a1e2015
+def _study_to_extend(folder):
+    "The folder of the study that gets further classifiers, where nothing else is said."
+    folder = folder or Path('studies')/'photos'
+    if (folder/'study.toml').is_file(): return folder
+    raise BadInput(f'{folder}: no study there to add to; give its folder (--out), or --classifiers for a new study')
+
+def _further(texts, size):
+    "Name to full name of further classifiers."
+    from aeclf.config import read_added
+    return read_added(texts, size)
+
+def _extended(config, folder, add):
+    "The configuration with what came later to the study in its folder, and with what is to come."
+    from aeclf.config import grown,read_config,with_added
+    toml = folder/'study.toml'
+    if toml.is_file(): config = grown(config, read_config(toml))
+    return with_added(config, _further(add, config.size)) if add else config
 
 # %% ../nbs/28_cli.ipynb #4f318915
 def _lost_files(study, todo):

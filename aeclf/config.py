@@ -7,7 +7,8 @@ Docs: https://aeclf.github.io/aeclf/config.html.md"""
 # %% auto #0
 __all__ = ['FULL_SIZE', 'FULL_SEGNET', 'Config', 'Rule', 'settings_fault', 'config_text', 'write_config', 'check_entry',
            'read_config', 'commented', 'difference', 'named_files', 'presets', 'preset_settings', 'config_settings',
-           'read_settings', 'configure', 'handed_over', 'command_of', 'study_folder', 'extended', 'read_added', 'grown']
+           'read_settings', 'configure', 'handed_over', 'command_of', 'study_folder', 'with_added', 'read_added',
+           'grown']
 
 # %% ../nbs/21_config.ipynb #c0f10006
 import json,math,shlex,tomllib
@@ -635,9 +636,9 @@ def study_folder(data # as `aeclf.data.load` takes it
     return Path('studies')/f'{kind}-{rest.replace(",", "-")}'
 
 # %% ../nbs/21_config.ipynb #5a1e0032
-def extended(config, # a `Config`
-             named,  # name → full name of further classifiers
-            ) -> Config: # itself where it has all of them; `BadInput` for a name that cannot stay
+def with_added(config, # a `Config`
+               named,  # name → full name of further classifiers
+              ) -> Config: # itself where it has all of them; `BadInput` for a name that cannot stay
     "The configuration with classifiers that come later."
     held = {name.casefold(): name for name in config.classifiers}
     new = {name: full for name,full in named.items() if config.classifiers.get(name)!=full}
@@ -656,9 +657,9 @@ def read_added(texts, # of `NAME=…`, or as `named_classifiers` takes them
 # %% ../nbs/21_config.ipynb #5a1e0035
 def grown(config, # a `Config`
           held,   # the `Config` of a study that has begun
-         ) -> Config: # `held` with the `files` of `config`, or `config` itself
-    "The configuration of the study that `config` means: `held`, if nothing but later classifiers sets it apart."
-    later = [name for name in held.added if name not in config.classifiers]
-    kept = {name: full for name,full in held.classifiers.items() if name not in later}
-    same = replace(held, classifiers=kept, added=config.added)
-    return replace(held, files=config.files) if not difference(same, config) else config
+         ) -> Config:
+    "The configuration with the classifiers that came later to `held`."
+    later = {name: full for name,full in held.classifiers.items() if name in held.added}
+    if not set(config.added) <= set(later): return config
+    more = replace(config, classifiers=later | config.classifiers, added=held.added)
+    return more if difference(more, held) else replace(held, files=config.files)

@@ -7,7 +7,7 @@ Docs: https://aeclf.github.io/aeclf/recipes.html.md"""
 # %% auto #0
 __all__ = ['TABLE1_PARTS', 'optimizer', 'fit', 'history_file', 'keep', 'train_classifier', 'classifier_stages',
            'train_autoencoder', 'autoencoder_stages', 'fine_tune', 'first_and_last', 'ReadByAll', 'with_random_decoder',
-           'train_decoder', 'decoder_stages', 'calibrate', 'train_control', 'control_stages', 'train_row',
+           'readers', 'train_decoder', 'decoder_stages', 'calibrate', 'train_control', 'control_stages', 'train_row',
            'table1_stages', 'rows_of_table1']
 
 # %% ../nbs/24_recipes.ipynb #4eca0006
@@ -185,13 +185,22 @@ def with_random_decoder(ws, # `Workspace`
     autoencoder.decoder = ws.ready(reinitialized(autoencoder.decoder))
     return autoencoder
 
+# %% ../nbs/24_recipes.ipynb #5a1e2401
+def readers(ws,   # `Workspace`
+            name, # of a classifier
+           ) -> list: # of names
+    "The classifiers that read along while the decoder of the classifier `name` is fine-tuned."
+    added = list(ws.config.added)
+    until = added.index(name)+1 if name in added else 0
+    return [n for n in ws.config.classifiers if n not in added or n in added[:until]]
+
 # %% ../nbs/24_recipes.ipynb #4eca0015
 def train_decoder(ws,   # `Workspace`
                   name, # of a classifier
                   tell, # called with the fraction done
                  ) -> str: # a few words
     "Fine-tune the decoder of the classifier `name`: A_i."
-    classifiers,auto = {n: ws.classifier(n) for n in ws.config.classifiers},ws.autoencoder()
+    classifiers,auto = {n: ws.classifier(n) for n in readers(ws, name)},ws.autoencoder()
     reading = ReadByAll(classifiers, ws.loaders().valid, ws.targets, ws.config.labels)
     if ws.config.decoder_start=='random': with_random_decoder(ws, auto)
     composite = Composite(auto, classifiers[name])
@@ -201,9 +210,9 @@ def train_decoder(ws,   # `Workspace`
 
 @study_stages
 def decoder_stages(ws):
-    read = [weights_file('classifiers', n) for n in ws.config.classifiers]
-    needs = [weights_file('autoencoder', 'S'), *read]
-    return [_training_stage(f'decoder {n}', needs, f'A_{n}', weights_file('decoders', n),
+    of_S = weights_file('autoencoder', 'S')
+    needs = lambda n: [of_S, *(weights_file('classifiers', o) for o in readers(ws, n))]
+    return [_training_stage(f'decoder {n}', needs(n), f'A_{n}', weights_file('decoders', n),
                             partial(train_decoder, ws, n)) for n in ws.config.classifiers]
 
 # %% ../nbs/24_recipes.ipynb #24a10001

@@ -187,10 +187,15 @@ def _own_accuracy(study, name, k):
     return _curve(history.epoch, history.accuracy, f'A<sub>{name}</sub>', k)
 
 def _rrc_curves(epochs, i, names):
-    "The RRC of A_i for every classifier."
-    of_i = epochs[epochs['row']==i]
+    "The RRC of A_i for every classifier that read along."
+    of_i = epochs[(epochs['row']==i) & epochs.accuracy.notna()]
     columns = {j: of_i[of_i['column']==j] for j in names}
-    return [_curve(o.epoch, o.rrc, j, k) for k,(j,o) in enumerate(columns.items())]
+    return [_curve(o.epoch, o.rrc, j, k) for k,(j,o) in enumerate(columns.items()) if len(o)]
+
+def _rrc_caption(i, read, names):
+    "What the curves of A_i are, and for whom there are none; `read` are those that are drawn."
+    later = [n for n in names if n not in read]
+    return f'RRC of A_{i} for every classifier'+(f'; {", ".join(later)} came later and did not read along' if later else '')
 
 def curve_pictures(study # a finished `Study`
                   ) -> list: # of caption and what plotly draws
@@ -198,8 +203,9 @@ def curve_pictures(study # a finished `Study`
     names,epochs = list(study.config.classifiers),epochs_of(study)
     measure = study.words.measure
     own = _curves_picture([_own_accuracy(study, n, k) for k,n in enumerate(names)], measure)
-    of_each = [(f'RRC of A_{i} for every classifier', _curves_picture(_rrc_curves(epochs, i, names), 'RRC'))
-               for i in names]
+    curves = {i: _rrc_curves(epochs, i, names) for i in names}
+    of_each = [(_rrc_caption(i, [o['name'] for o in drawn], names), _curves_picture(drawn, 'RRC'))
+               for i,drawn in curves.items()]
     return [(f'{measure} of every classifier on its own autoencoder', own), *of_each]
 
 # %% ../nbs/27_report.ipynb #a15b0042

@@ -103,15 +103,15 @@ def serves(ratios, # RRC: a DataFrame, or an array of any shape
 
 # %% ../nbs/12_rrc.ipynb #710696cf
 def _rrc_or_nan(accuracy):
-    "RRC of `accuracy`; NaN in every cell if nothing can be expected."
-    try: return rrc(accuracy)
+    "RRC of `accuracy`; NaN in every cell if nothing can be expected, and where nobody has read."
+    try: return rrc(accuracy.fillna(0)).where(accuracy.notna())
     except BadInput: return accuracy*float('nan')
 
 def rrc_epochs(histories, # of 𝔸_i, by classifier i: DataFrames of `epoch` and the accuracy of every classifier
-              ) -> pd.DataFrame: # `epoch`, `row`, `column`, `accuracy`, `rrc` (NaN where nothing can be expected)
+              ) -> pd.DataFrame: # `epoch`, `row`, `column`, `accuracy`, `rrc` (NaN where nothing can be expected, or nobody has read)
     "RRC after every epoch of fine-tuning, on the images that the histories were measured on."
     names,tidy = list(histories),[]
-    by_epoch = {i: history.set_index('epoch')[names] for i,history in histories.items()}
+    by_epoch = {i: h.set_index('epoch').reindex(columns=names) for i,h in histories.items()}
     for epoch in by_epoch[names[0]].index:
         accuracy = pd.DataFrame({i: read.loc[epoch] for i,read in by_epoch.items()}).T
         table = _rrc_or_nan(accuracy)

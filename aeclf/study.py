@@ -16,19 +16,21 @@ import pandas as pd
 from fastcore.basics import patch
 from .confidence import above_chance,concept_shares
 from .config import Config,configure,read_config,study_folder,write_config # also found here
+from .config import difference,grown,with_added
 from .contexts import formal_context,lattice_line
 from .cues import perfect_range,plot_recovery,recovery
 from .data import SOURCES
 from .lattice import plot_lattice
 from .panels import panel as draw_panel
 from .pictures import rgb,valid_tfm
+from .recipes import readers
 from .reconstruction import first_classes,shuffled
 from .reconstruction import reconstruct as decode_images
 from .results import classes_of,figure,sentence,table,written_stage
 from .rrc import serves
 from .stages import STAGES,Ledger,no_line,print_stage,progress_of,run_stages,stage_seed,study_stages
 from .store import BadInput,seeded
-from .workspace import Workspace
+from .workspace import Workspace,check_handed,full_names
 
 # %% ../nbs/26_study.ipynb #57d00003
 class Study(Workspace):
@@ -243,13 +245,74 @@ def reconstruct(self:Study,
     return image,decoded,first_classes({'original': image, **decoded}, classifiers, vocabs)
 
 # %% ../nbs/26_study.ipynb #ca17e981
+def _catch_up(path, config):
+    "Give the study in a folder, where one is there, the classifiers that came later to `config`."
+    toml = path/'study.toml'
+    if not toml.is_file(): return
+    held = read_config(toml)
+    caught_up = grown(held, config)
+    if difference(caught_up, held) and not difference(caught_up, config):
+        write_config(replace(caught_up, files=config.files | held.files), toml)
+
 @patch
 def repeated(self:Study, seeds): # studies wanted in all, this one included
     "The studies with the seeds after this one's, in folders below this one's."
-    own = self.config.seed
     handed = dict(cbs=self.cbs, networks=self.networks, images=self.handed_images)
-    return [Study(replace(self.config, seed=seed), self.path/'seeds'/str(seed), self.device, **handed)
-            for seed in range(own+1, own+seeds)]
+    others = {self.path/'seeds'/str(seed): replace(self.config, seed=seed)
+              for seed in range(self.config.seed+1, self.config.seed+seeds)}
+    for path,config in others.items(): _catch_up(path, config)
+    return [Study(config, path, self.device, **handed) for path,config in others.items()]
+
+# %% ../nbs/26_study.ipynb #5a1e2603
+@patch
+def _check_known_files(self:Study, new):
+    "`BadInput` where a new classifier names a file that is another one than when the study began."
+    for name,full in new.items():
+        for written,kind in named_files(Config(classifiers={name: full})).items():
+            entry = self.config.files.get(written)
+            if entry is None or not Path(written).is_file() or is_entered(written, written, entry, kind): continue
+            changed = f'{written} has changed since this study began'
+            raise BadInput(f'{self.path}: {changed}; put it back, or put {name!r} into another file')
+
+@patch
+def _admit(self:Study, before):
+    "Check the classifiers that the configuration has more than the one `before`, and write that it has them."
+    new = {name: full for name,full in self.config.classifiers.items() if name not in before.classifiers}
+    self._check_known_files(new)
+    self.check_classifiers(list(new))
+    for name in new:
+        unread = ', '.join(n for n in self.config.classifiers if name not in readers(self, n))
+        self.add_note(f'{name} came later: it did not read along while the decoders of {unread} were fine-tuned')
+    self._take_files(True)
+    self.keep_notes()
+
+# %% ../nbs/26_study.ipynb #5a1e2604
+@patch
+def add_all(self:Study,
+    networks, # name → full name such as `'timm/resnet18:r18.pth'`, or a network that is handed over
+) -> Study: # itself; `run()` trains their decoders
+    "Several classifiers more, all of them or none."
+    if not (self.path/'study.toml').is_file():
+        raise BadInput(f'{self.path}: no study there yet; give these among its classifiers')
+    handed = {name: o for name,o in networks.items() if not isinstance(o, str)}
+    check_handed(handed, None)
+    more,before = with_added(self.config, full_names(networks)),(self.config,self.networks)
+    self.networks = self.networks | handed
+    if more==self.config: return self
+    self.config = more
+    try: self._admit(before[0])
+    except BaseException:
+        self.config,self.networks = before
+        raise
+    return self
+
+@patch
+def add(self:Study,
+    name,    # of a further classifier
+    network, # its full name, such as `'timm/resnet18:r18.pth'`, or a network that is handed over
+) -> Study: # itself; `run()` trains its decoder
+    "One classifier more; the others and their decoders stay as they are."
+    return self.add_all({name: network})
 
 # %% ../nbs/26_study.ipynb #72e9edb0
 def _planted(ws):
