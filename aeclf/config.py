@@ -648,11 +648,16 @@ def with_added(config, # a `Config`
     check_classifier_names(list((config.classifiers | new).items()))
     return replace(config, classifiers=config.classifiers | new, added=(*config.added, *new))
 
-def read_added(texts, # of `NAME=…`, or as `named_classifiers` takes them
+def read_added(texts, # each `NAME=…`, or one name as `named_classifiers` takes it
                size,  # edge of the images, pixels
               ) -> dict: # name → full name
     "Further classifiers as the command line has them."
-    return named_classifiers(','.join(texts), SCALES['full' if size>=FULL_SIZE else 'small'])
+    letters,found = SCALES['full' if size>=FULL_SIZE else 'small'],[]
+    for text in texts:
+        name,equals,full = text.partition('=')
+        found += [(name, full)] if equals else named_classifiers(text, letters).items()
+    check_classifier_names(found)
+    return dict(found)
 
 # %% ../nbs/21_config.ipynb #5a1e0035
 def grown(config, # a `Config`

@@ -1,8 +1,8 @@
 "What a command can say: every setting, in one of several places; and the commands that pages and results name."
-import json, re, shlex, subprocess, sys, tomllib
+import json, re, shlex, shutil, subprocess, sys, tomllib
 from pathlib import Path
 
-import pytest, typer
+import pandas as pd, pytest, typer
 
 from aeclf.cli import app
 from aeclf.config import Config, command_of, commented, handed_over, read_config, write_config
@@ -143,6 +143,103 @@ def test_version_and_module(tmp_path):
     for args in (['lattice', 't.csv'], ['lattice', 'none.csv'], ['--version'], []):
         as_module,ours = (subprocess.run([*command, *args], cwd=tmp_path, capture_output=True, text=True) for command in ([sys.executable, '-m', 'aeclf'], aeclf_command))
         assert (as_module.returncode, as_module.stdout, as_module.stderr) == (ours.returncode, ours.stdout, ours.stderr)
+
+
+@pytest.fixture(scope='module')
+def begun(pictures):
+    "A finished study of two classifiers, and the options that began it."
+    args = ['--data', f'folder:{pictures}', '--classifiers', 'L,R', '--size', '32', '--epochs', '1,1,1', '--set', 'widths=[8,8,8]', '--set', 'panels=1']
+    where = pictures.parent/'begun'
+    assert aeclf(pictures.parent, 'run', *args, '--out', where).returncode == 0
+    return where, args
+
+
+def trained(folder):
+    "What the trainings of a study have left, byte for byte; the lines of its run that trained something are those of its ledger."
+    return {str(p.relative_to(folder)): p.read_bytes() for kind in ('classifiers', 'autoencoder', 'decoders', 'controls', 'history') for p in (folder/kind).rglob('*.*')}
+
+
+@pytest.fixture(scope='module')
+def one_more(begun):
+    "A copy of that study with V, and what was said."
+    where = shutil.copytree(begun[0], begun[0].with_name('one_more'))
+    return where, aeclf(where.parent, 'run', '--out', where, '--add', 'V=small/vgg')
+
+
+def test_one_classifier_more_leaves_the_others_as_they_are(begun, one_more):
+    (before,_),(where,result) = begun,one_more
+    assert result.returncode == 0, result.stderr
+    old,new = trained(before),trained(where)
+    assert {f: new[f] for f in old} == old
+    assert set(new)-set(old) == {'classifiers/V.safetensors', 'decoders/V.safetensors', 'history/V.csv', 'history/A_V.csv'}
+    assert len(re.findall(r'^(?:classifier|autoencoder|decoder) \w .*, already there$', result.stdout, re.M)) == 5
+    assert list(pd.read_csv(where/'crosseval'/'accuracy.csv', index_col=0).index) == ['original', 'S', 'L', 'R', 'V']
+    assert pd.read_csv(where/'rrc.csv', index_col=0).shape == (3, 3)
+    epochs = pd.read_csv(where/'rrc_epochs.csv')
+    assert set(map(tuple, epochs[epochs.accuracy.isna()][['row', 'column']].values)) == {('L', 'V'), ('R', 'V')}
+    page = (where/'report.html').read_text(encoding='utf-8')
+    assert 'V came later and did not read along' in page and 'note: V came later' in result.stdout
+    cells = [pd.read_csv(o/'crosseval'/'accuracy.csv', index_col=0) for o in (before, where)]
+    assert cells[1].loc[cells[0].index, cells[0].columns].equals(cells[0])
+
+
+def test_then_nothing_is_left_to_do_by_whatever_command(begun, one_more):
+    (_,args),(where,_) = begun,one_more
+    for command in (args, ['--config', where], ['--add', 'V=small/vgg'], [*args, '--add', 'V']):
+        again = aeclf(where.parent, 'run', *command, '--out', where)
+        assert again.returncode == 0 and 'nothing was trained' in again.stdout, again.stderr
+    one_line(aeclf(where.parent, 'run', *args, '--seed', 1, '--out', where), 'seed is 0 there and 1 here')
+
+
+def test_from_its_configuration_it_comes_out_the_same(one_more, tmp_path):
+    where,_ = one_more
+    assert aeclf(where.parent, 'run', '--config', where, '--out', tmp_path/'anew').returncode == 0
+    assert trained(tmp_path/'anew') == trained(where)
+    assert (tmp_path/'anew'/'crosseval'/'ranks.npy').read_bytes() == (where/'crosseval'/'ranks.npy').read_bytes()
+
+
+def test_a_lost_decoder_comes_back_as_it_was(one_more, tmp_path):
+    where = shutil.copytree(one_more[0], tmp_path/'study')
+    for name in ('L', 'V'): (where/'decoders'/f'{name}.safetensors').unlink()
+    assert aeclf(tmp_path, 'run', '--config', where, '--out', where).returncode == 0
+    assert trained(where) == trained(one_more[0])
+
+
+def test_controls_and_seeds_get_the_newcomer_too(begun, tmp_path):
+    where,args = shutil.copytree(begun[0], tmp_path/'study'),begun[1]
+    more = ['--controls', '--seeds', '2', '--out', where]
+    assert aeclf(tmp_path, 'run', *args, *more).returncode == 0
+    before = {folder: trained(folder) for folder in (where, where/'seeds'/'1')}
+    result = aeclf(tmp_path, 'run', *args, *more, '--add', 'V', '--add', 'A=small/alexnet')
+    assert result.returncode == 0, result.stderr
+    for folder,old in before.items():
+        new = trained(folder)
+        assert {f: new[f] for f in old} == old
+        assert {'decoders/V.safetensors', 'decoders/A.safetensors'} <= set(new)-set(old)
+        assert read_config(folder/'study.toml').added == ('V', 'A')
+    assert {p.stem for p in (where/'controls').iterdir()} == {'M', 'N_L', 'N_R', 'N_V', 'N_A'}
+    assert list(pd.read_csv(where/'history'/'A_V.csv').columns[-3:]) == ['L', 'R', 'V'] and list(pd.read_csv(where/'history'/'A_A.csv').columns[-4:]) == ['L', 'R', 'V', 'A']
+    again = aeclf(tmp_path, 'run', *args, '--seeds', '2', '--out', where)
+    assert again.returncode == 0 and 'nothing was trained' in again.stdout
+
+
+@pytest.mark.parametrize('add, words', [
+    (['R=small/vgg'], "already has a classifier 'R' (small/resnet); give the new one another name"), (['r=small/vgg'], "already has a classifier 'R'"),
+    (['S=small/vgg'], "'S' is taken"), (['W=small/vgg:none.pth'], 'none.pth'), (['W=small/vg'], "did you mean 'small/vgg'?"), (['W='], "'W'"), ([''], 'give at least one'),
+    (['=small/vgg'], "''"), (['Q'], "unknown classifier 'Q'"), (['V=small/vgg', 'V=small/alexnet'], "'V' is taken"), (['V', 'W=small/vgg:none.pth'], 'none.pth'),
+    (['W=nets.py:make'], 'nets.py')])
+def test_who_cannot_take_part_leaves_all_as_it_is(begun, add, words):
+    where,_ = begun
+    before = {p: p.read_bytes() for p in where.rglob('*') if p.is_file()}
+    one_line(aeclf(where.parent, 'run', '--out', where, *[word for text in add for word in ('--add', text)]), words)
+    assert {p: p.read_bytes() for p in where.rglob('*') if p.is_file()} == before
+
+
+def test_there_has_to_be_a_study_to_add_to(tmp_path):
+    one_line(aeclf(tmp_path, 'run', '--add', 'V', '--out', 'nowhere'), 'nowhere: no study there to add to')
+    one_line(aeclf(tmp_path, 'run', '--add', 'V'), 'photos: no study there to add to')
+    one_line(aeclf(tmp_path, 'run', '--add', 'V', '--quick'), 'photos: no study there yet')
+    assert list(tmp_path.iterdir()) == []
 
 
 kept = {   # the study.toml of a result, and the command that repeats it
