@@ -341,7 +341,9 @@ def _study_of(config, folder, device, controls, file):
     "The study of a configuration; `file` is where that came from, if from one."
     from aeclf.study import Study
     _check_nothing_handed(config, file or folder)
-    return Study(config, folder, device, controls)
+    study = Study(config, folder, device, controls)
+    for words in _other_files(study, file): print(f'note: {words}')
+    return study
 
 def _run_and_tell(study, seeds):
     "Run a study with its repetitions, write the report, and print what came out."
@@ -350,6 +352,25 @@ def _run_and_tell(study, seeds):
     with stoppable() as line: fresh = _run_seeds(study, seeds, line)
     if not fresh: print(f'{study.path}: this study is finished, nothing was trained')
     _print_result(study, write_report(study))
+
+# %% ../nbs/28_cli.ipynb #5a1e2016
+def _other_files(study, file):
+    "What has changed outside since the study of `file`, a study.toml or its folder, took it, in words."
+    from aeclf.config import named_files,read_config
+    from aeclf.stages import read_listing
+    from aeclf.workspace import changed_since,is_entered,listing_file
+    if file is None: return
+    toml = file/'study.toml' if file.is_dir() else file
+    entries,kinds = read_config(toml).files,named_files(study.config)
+    for written,entry in entries.items():
+        there = written in kinds and Path(written).is_file()
+        if there and not is_entered(written, written, entry, kinds[written]): yield f'{written} has changed since {toml} was written'
+    for which in ('data', 'pretrain'):
+        spec,listing = getattr(study.config, which),listing_file(toml.parent, which)
+        place = spec.partition(':')[2]
+        if place not in entries or not Path(place).is_dir() or not listing.is_file(): continue
+        changed = changed_since(read_listing(listing), spec, place)
+        if changed: yield f'{spec}: {len(changed)} of its files differ from what {toml} took, such as {min(changed)}'
 
 # %% ../nbs/28_cli.ipynb #5a1e2015
 def _study_to_extend(folder):
