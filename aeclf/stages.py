@@ -6,8 +6,9 @@ Docs: https://aeclf.github.io/aeclf/stages.html.md"""
 
 # %% auto #0
 __all__ = ['LOCK', 'STAGES', 'Stage', 'stage_seed', 'Ledger', 'why_to_do', 'run_stage', 'no_line', 'print_stage', 'run_stages',
-           'progress_of', 'is_ledger_lost', 'take_as_left', 'Seen', 'look_at', 'is_same', 'listing_of', 'differences',
-           'seen_again', 'write_listing', 'read_listing', 'verified', 'alone', 'study_stages']
+           'progress_of', 'is_ledger_lost', 'not_noted', 'take_as_left', 'Seen', 'look_at', 'is_same', 'listing_of',
+           'differences', 'seen_again', 'write_listing', 'read_listing', 'differing', 'verified', 'sealed',
+           'is_seal_broken', 'alone', 'study_stages']
 
 # %% ../nbs/22_stages.ipynb #57a60004
 import hashlib,json,os,shlex,time
@@ -48,10 +49,10 @@ def _state(file):
     return stat.st_size,stat.st_mtime_ns
 
 def _version(file):
-    "Size, time of change and number in the file system, or None for a file that is not there."
+    "Size, times of change and number in the file system, or None for a file that is not there."
     try: stat = file.stat()
     except FileNotFoundError: return None
-    return stat.st_size,stat.st_mtime_ns,stat.st_ino
+    return stat.st_size,stat.st_mtime_ns,stat.st_ctime_ns,stat.st_ino
 
 def _is_entry(entry):
     "Is this what a ledger notes of a stage?"
@@ -77,6 +78,8 @@ def _ledger_text(entries, itself):
 
 
 # %% ../nbs/22_stages.ipynb #57a6000f
+_READ = {}   # path of a stages.json → its version when it was read, and what it held
+
 class Ledger:
     "What was done in a folder."
     def __init__(self,
@@ -85,13 +88,12 @@ class Ledger:
     ):
         self.path,self.seeding = Path(folder),seeding or (lambda name: nullcontext())
         self.file = self.path/'stages.json'
-        self._known = None,({}, {})   # state of stages.json when it was read, and what it held
 
     def _held(self):
         "The entries of stages, and the one on itself."
-        state = _version(self.file)
-        if state!=self._known[0]: self._known = state,_read_ledger(self.file)
-        return self._known[1]
+        path,version = self.file.absolute(),_version(self.file)
+        if path not in _READ or _READ[path][0]!=version: _READ[path] = version,_read_ledger(self.file)
+        return _READ[path][1]
 
     @property
     def entries(self):
@@ -133,8 +135,8 @@ def _digests_left(entry):
 
 def _not_as_left(ledger, file, stage):
     "What is wrong with a file of a stage, or one that no stage leaves, and the remedies."
-    again,accept = f'aeclf run --out {shlex.quote(str(ledger.path))}',f'--accept {shlex.quote(file)}'
-    as_it_is = f'{again} {accept} takes it as it is'
+    folder = shlex.quote(str(ledger.path))
+    again,as_it_is = f'aeclf run --config {folder} --out {folder}',f'aeclf run --out {folder} --accept {shlex.quote(file)} takes it as it is'
     if not stage: return f'{file} is damaged, or was edited by another hand; put it back as it was, or {as_it_is}'
     if 'again' in ledger.entries[stage]: return f'{file} is left by stage {stage!r}, which is not finished; {again} goes on'
     return f'{file} is damaged: it is not what stage {stage!r} left; {again} makes it again, {as_it_is}'
@@ -291,13 +293,19 @@ def is_ledger_lost(ledger, # a `Ledger`
     return any(stage.leaves and not _missing(ledger, stage.leaves) for stage in stages)
 
 # %% ../nbs/22_stages.ipynb #22da0018
+def not_noted(ledger # a `Ledger`
+             ) -> list: # of names
+    "The stages that were done by a version that noted no digests of what they left."
+    return [name for name,entry in ledger.entries.items() if not isinstance(entry.get('left'), dict)]
+
 def take_as_left(ledger, # a `Ledger`
                  stages, # of `Stage`s
                 ) -> list: # of the files
     "Enter digests of what stages left, where a version of before has noted none."
-    known = lambda s: 'left' in ledger.entries.get(s.name, {}) and isinstance(ledger.entries[s.name]['left'], dict)
-    before = [s for s in stages if not known(s) and not why_to_do(ledger, s)]
-    left = {s.name: ledger.digests([f for f in s.leaves if (ledger.path/f).is_file()]) for s in before}
+    unknown,left = not_noted(ledger),{}
+    for stage in stages:
+        if stage.name not in unknown or why_to_do(ledger, stage): continue
+        left[stage.name] = ledger.digests([f for f in stage.leaves if (ledger.path/f).is_file()])
     if left: ledger.write({name: ledger.entries[name] | dict(left=of_it) for name,of_it in left.items()})
     return [f for of_it in left.values() for f in of_it]
 
@@ -408,15 +416,40 @@ def _noted(ledger):
     left = [(f, name, d) for name,entry in ledger.entries.items() for f,d in _digests_left(entry).items()]
     return left+[(f, '', d) for f,d in ledger.itself.get('kept', {}).items()]
 
+def differing(ledger # a `Ledger`
+             ) -> list: # of (file, its stage or empty, what is wrong with it)
+    "Files that are lost or damaged, as far as the file system tells."
+    def differs(noted):
+        file,stage,_ = noted
+        if _missing(ledger, [file]): return file,stage,'lost'
+        return (file, stage, 'damaged') if ledger.damaged([file]) else None
+    return list(filter(None, map(differs, _noted(ledger))))
+
 def verified(ledger # a `Ledger`
             ) -> list: # of (file, its stage or empty, what is wrong with it or empty)
-    "Every file of which a digest was noted, read anew."
+    "Every file of which a digest was noted, read anew; `BadInput` where the ledger itself is damaged."
+    _read_ledger(ledger.file)
     def verify(noted):
         file,stage,known = noted
         if _missing(ledger, [file]): return file,stage,'lost'
         if file_digest(ledger.path/file, fresh=True)==known: return file,stage,''
         return file,stage,ledger.entries.get(stage, {}).get('again', 'damaged')
     return _in_parallel(verify, _noted(ledger))
+
+# %% ../nbs/22_stages.ipynb #22da0041
+_SEAL = '<!-- sha256 {} -->\n'
+
+def sealed(text # of a page
+          ) -> str:
+    "The text with its digest below it."
+    return text+_SEAL.format(digest(text.encode()))
+
+def is_seal_broken(path # of a page
+                  ) -> bool: # False also for a page of before, which has none
+    "Has a sealed page changed since it was written?"
+    held,size = Path(path).read_bytes(),len(_SEAL.format(_NO_DIGEST))
+    text,seal = held[:-size],held[-size:]
+    return b'<!-- sha256 ' in held[-2*size:] and seal!=_SEAL.format(digest(text)).encode()
 
 # %% ../nbs/22_stages.ipynb #22da0031
 import errno,socket,threading
@@ -498,9 +531,9 @@ def _locked(folder, path):
     _HELD[path] = threading.get_ident(),fd
     try: yield words
     finally:
-        if _HELD.pop(path, None) is None: return   # this is a fork of the process that has it
-        path.unlink(missing_ok=True)
-        os.close(fd)
+        if _HELD.pop(path, None):   # else this is a fork of the process that has it
+            path.unlink(missing_ok=True)
+            os.close(fd)
 
 @contextmanager
 def alone(folder # of a study; it is made where it is not there
