@@ -210,7 +210,7 @@ def _print_result(study, report):
     pictures = len(list((study.path/'figures').rglob('*.png')))
     print(f'figures: {study.path/"figures"} ({pictures} pictures)\nreport:  {report}')
 
-# %% ../nbs/28_cli.ipynb #c1100002
+# %% ../nbs/28_cli.ipynb #28000301
 _OWN_PRESET = 'Or FILE.toml, a file of your own with settings such as bs = 8.'
 
 def _about_presets():
@@ -224,6 +224,7 @@ def _wanted(of):
     "Which images a preset wants, to stand behind what it is about."
     return f' (give {of["wants"]})' if 'wants' in of else ''
 
+# %% ../nbs/28_cli.ipynb #c1100002
 _HELP = dict(
     out='Folder of the study; default studies/DATA.',
     preset=_about_presets(),
