@@ -222,7 +222,7 @@ def provenance(ws # `Workspace`
     settings = {k: str(v) for k,v in asdict(ws.config).items() if k!='files'}
     known = {n: entry['digest'] for n,entry in ws.config.files.items() if 'digest' in entry}
     if known: settings['files'] = ', '.join(f'{n} {d}' for n,d in known.items())
-    recorded = json.loads((ws.path/'provenance.json').read_text())
+    recorded = json.loads(ws.checked('provenance.json').read_text())
     entries = Ledger(ws.path).entries
     seconds = ', '.join(f'{name} {entry["seconds"]:.0f}' for name,entry in entries.items())
     return settings | recorded | {'seconds': seconds}
@@ -698,9 +698,9 @@ def border_figure(ws):
 
 # %% ../nbs/25_results.ipynb #4e5a002a
 def _panel_numbers(ws):
-    "`00`, `01`, … for the images that are shown; none before anything was measured."
+    "`00`, `01`, … for the images that are shown; none before anything was measured, or while that is damaged."
     labels = ws.path/'crosseval'/'labels.npy'
-    if not labels.is_file(): return []
+    if not labels.is_file() or not ws.ledger.is_as_left('crosseval/labels.npy'): return []
     return [f'{k:02}' for k in range(min(ws.config.panels, len(np.load(labels, mmap_mode='r'))))]
 
 _AT_ONCE = 32   # panels whose images are kept
@@ -761,7 +761,7 @@ def table1_figure(ws, name):
         items=_of_table1, kind='')
 def figure3(ws, name):
     images,auto = ws.shuffled_images(6),ws.autoencoder(name)
-    file = ws.path/weights_file('table1', f'{name} random decoder')
+    file = ws.checked(weights_file('table1', f'{name} random decoder'))
     fresh = load_weights(file, SegNet(ws.config.widths, ws.config.convs)).to(ws.device)
     decoders = {f'{name} from S': auto.decoder, f'{name} from random': fresh.decoder}
     return overview(images, reconstruct(auto.encoder, decoders, images))

@@ -427,12 +427,13 @@ def _sha256(path, size):
 _FILE_DIGESTS = {} # path → what the file system said of the file, and its digest
 
 def file_digest(path, # of a file
+                fresh=False, # read it, whatever is remembered
                ) -> str: # 64 hexadecimal digits, those of `digest(Path(path))`
     "SHA-256 of a file, read again only when the file has changed since the last time."
     path = Path(path).absolute()
     stat = path.stat()
-    state = (stat.st_size, stat.st_mtime_ns, stat.st_ino)
-    if path not in _FILE_DIGESTS or _FILE_DIGESTS[path][0]!=state:
+    state = (stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino)
+    if fresh or path not in _FILE_DIGESTS or _FILE_DIGESTS[path][0]!=state:
         _FILE_DIGESTS[path] = (state, _sha256(path, stat.st_size))
     return _FILE_DIGESTS[path][1]
 
