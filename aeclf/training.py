@@ -6,9 +6,9 @@ Docs: https://aeclf.github.io/aeclf/training.html.md"""
 
 # %% auto #0
 __all__ = ['OPTIMIZERS', 'LABELS', 'WithoutState', 'Tell', 'TellBatches', 'poly', 'PolySchedule', 'check_callbacks', 'packed',
-           'unpacked', 'KeepTraining', 'Kept', 'cross_entropy', 'classifier_learner', 'TrainedInBF16', 'TargetIsInput',
-           'pixel_loss', 'TargetIsOwnAnswer', 'ReconstructionLearner', 'ae_learner', 'composite_learner',
-           'plot_histories']
+           'unpacked', 'read_kept', 'say_goes_on', 'KeepTraining', 'Kept', 'cross_entropy', 'classifier_learner',
+           'TrainedInBF16', 'TargetIsInput', 'pixel_loss', 'TargetIsOwnAnswer', 'ReconstructionLearner', 'ae_learner',
+           'composite_learner', 'plot_histories']
 
 # %% ../nbs/09_training.ipynb #7cd96465
 import time,warnings
@@ -322,6 +322,23 @@ def _epochs_from(learn, first, go_on):
     try: yield
     finally: del learn._do_fit
 
+# %% ../nbs/09_training.ipynb #13090012
+def read_kept(file,    # that `torch.save` wrote
+              belongs, # text that has to be in it
+             ) -> dict: # what was kept; None where there is nothing, or what is no good
+    "What a process that was stopped has kept; nothing in the file is executed."
+    if not Path(file).is_file(): return None
+    try: held = torch.load(file, map_location=_where_it_can_be, weights_only=True)
+    except Exception: return None   # torch raises nearly everything
+    return held if isinstance(held, dict) and held.get('belongs')==belongs else None
+
+def say_goes_on(tell, # as `Learner.quietly` takes it; has a `goes_on` if it wants to hear of this
+                words,    # where something goes on
+                fraction, # that was done before
+               ):
+    "Tell where something goes on."
+    if hasattr(tell, 'goes_on'): tell.goes_on(words, fraction)
+
 # %% ../nbs/09_training.ipynb #13090010
 class KeepTraining(WithoutState, Callback):
     "Keep a training in a file while it goes on, and begin it where it was."
@@ -382,9 +399,6 @@ class Kept:
 
     def stop_asked(self): return getattr(self.tell, 'stop_asked', bool)()
 
-    def say(self, words, fraction=0.):
-        if hasattr(self.tell, 'goes_on'): self.tell.goes_on(words, fraction)
-
     def unusable(self, error):
         why = ' '.join(str(error).split())[:80] or type(error).__name__
         return f'{self.file}: no training to go on from ({why}); delete it, and the stage begins anew'
@@ -394,19 +408,17 @@ class Kept:
 
     def read(self):
         "What was kept, or None."
-        if not self.file.is_file(): return None
-        try:
-            held = torch.load(self.file, map_location=_where_it_can_be, weights_only=True)
-            if held['belongs']==self.whole: return held
-            self.say(f'begins anew, {self.file} belongs to another training')
-        except Exception: self.say(f'begins anew, {self.file} is damaged')   # torch raises nearly everything
+        held = read_kept(self.file, self.whole)
+        if held is None and self.file.is_file():
+            say_goes_on(self.tell, f'begins anew, {self.file} is damaged or belongs to another training', 0)
+        return held
 
     def begin(self, learn, n_epoch, cbs):
         "The first row of the history where a training was kept, else None; says where it goes on."
         kinds = [_kind_of(cb) for cb in (*learn.cbs, *cbs)]
         self.whole = ' '.join(map(str, (self.belongs, n_epoch, len(learn.dls.train), *kinds)))
         self.held = self.read()
-        if self.held: self.say(*_where_it_goes_on(self.held, n_epoch, len(learn.dls.train)))
+        if self.held: say_goes_on(self.tell, *_where_it_goes_on(self.held, n_epoch, len(learn.dls.train)))
         return self.held and self.held['first']
 
     @contextmanager
