@@ -155,7 +155,7 @@ def packed(value # of a callback, an optimizer or a network
     if isinstance(value, torch.Tensor): return value.detach().as_subclass(torch.Tensor)
     if isinstance(value, np.ndarray): return ['array', torch.from_numpy(value.copy())]
     if isinstance(value, L): return ['L', packed(list(value))]
-    if type(value) is list and _are_losses(value): return ['losses', torch.stack([*value])]
+    if type(value) is list and _are_losses(value): return ['losses', torch.stack(value).as_subclass(torch.Tensor)]
     if type(value) in (list, tuple): return [type(value).__name__, [packed(o) for o in value]]
     if type(value) in (set, frozenset): return ['set', [packed(o) for o in sorted(value, key=repr)]]
     if isinstance(value, dict): return ['dict', [[packed(k), packed(v)] for k,v in value.items()]]
@@ -340,13 +340,18 @@ def say_goes_on(tell, # as `Learner.quietly` takes it; has a `goes_on` if it wan
     if hasattr(tell, 'goes_on'): tell.goes_on(words, fraction)
 
 # %% ../nbs/09_training.ipynb #13090010
+def _can_be_read(file):
+    "Can a file be read without executing anything? Its tensors are not."
+    try: return bool(torch.load(file, map_location='cpu', weights_only=True, mmap=True))
+    except Exception: return False   # torch raises nearly everything
+
 class KeepTraining(WithoutState, Callback):
     "Keep a training in a file while it goes on, and begin it where it was."
     order = 1000   # after what changes anything
     def __init__(self,
         kept,  # a `Kept`
         first, # row of the history, epoch 0
-    ): self.kept,self.first,self.own = kept,first,dict(last=time.monotonic(), begun=None)
+    ): self.kept,self.first,self.own = kept,first,dict(last=time.monotonic(), begun=None, tried=False)
 
     def others(self): return [cb for cb in self.learn.cbs if not isinstance(cb, (KeepTraining, _CountOn))]
 
@@ -371,11 +376,13 @@ class KeepTraining(WithoutState, Callback):
         except TypeError as e: return self.give_up(e)
         begun = self.own['begun'] if batches else None
         self.kept.write(dict(first=self.first, epoch=epoch, batches=batches, begun=begun, now=now))
-        self.own['last'] = time.monotonic()
+        if not self.own['tried'] and not _can_be_read(self.kept.file): return self.give_up('that is unknown')
+        self.own.update(last=time.monotonic(), tried=True)
 
     def give_up(self, kind):
-        "Keep nothing: a callback holds what no file can."
-        warnings.warn(f'a callback holds something of type {kind}; a training that is stopped begins anew', Note)
+        "Keep nothing: there is something that no file can hold, or that could not be read again."
+        self.kept.file.unlink(missing_ok=True)
+        warnings.warn(f'a callback or network holds something of a type {kind}; a training that is stopped begins anew', Note)
         self.run = False
 
     def after_batch(self):
