@@ -265,10 +265,13 @@ def _unpack_optimizer(opt, held):
 # %% ../nbs/09_training.ipynb #1309000b
 def _pack_random(learn):
     "All random generators."
-    return dict(loaders=[dl.rng.getstate() for dl in learn.dls.loaders], **random_states())
+    loaders = [(dl.rng.getstate(), dl.fake_l.num_workers) for dl in learn.dls.loaders]
+    return dict(loaders=loaders, **random_states())
 
 def _unpack_random(learn, held):
-    for dl,state in zip(learn.dls.loaders, held['loaders']): dl.rng.setstate(state)
+    for dl,(state,workers) in zip(learn.dls.loaders, held['loaders']):
+        dl.rng.setstate(state)
+        dl.fake_l.num_workers = workers
     set_random_states(held)
 
 def _pack_training(learn, cbs):

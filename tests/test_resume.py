@@ -109,8 +109,9 @@ def test_signals(undisturbed, tmp_path, name, code):
 
 def test_the_file_goes_elsewhere(undisturbed, tmp_path):
     whole,run = undisturbed
-    result = aeclf(tmp_path, 'run', '--config', whole/'study.toml', '--out', 'elsewhere', process=True)
-    assert result.returncode == 0, result.stderr
+    process = start(['run', '--config', whole/'study.toml', '--out', tmp_path/'elsewhere'], tmp_path/'log')
+    process.join()
+    assert process.exitcode == 0, (tmp_path/'log').read_text()
     ours,theirs = results(tmp_path/'elsewhere'), results(whole)
     assert [f for f in {**ours, **theirs} if ours.get(f) != theirs.get(f)] == []
 
@@ -129,3 +130,44 @@ def test_threads_are_kept(undisturbed, tmp_path):
     try: result = aeclf(tmp_path, *run, out)
     finally: torch.set_num_threads(threads)
     assert result.returncode == 0 and f'threads: {threads}, as when this study began, here there would be {threads+1}' in result.stdout
+
+
+class StopAfter:
+    "Breaks a training off after so many batches."
+    def __init__(self, n): self.n,self.told = n,0
+    def __call__(self, fraction):
+        self.told += 1
+        if self.told == self.n: raise InterruptedError('the power has failed')
+
+
+@pytest.fixture(scope='module')
+def shards(pictures):
+    from aeclf.unlabelled import write_shards
+    return write_shards(pictures, pictures.parent/'shards', per=8)
+
+
+@pytest.mark.parametrize('workers', [0, 1, 2])
+@pytest.mark.parametrize('kind', ['folder', 'shards'])
+def test_workers_and_streams(pictures, shards, tmp_path, kind, workers):
+    "Broken off in the middle of epochs and between them, with every number of processes that read."
+    from fastai.data.core import DataLoaders
+    from aeclf.segnet import SegNet
+    from aeclf.store import digest,seeded
+    from aeclf.training import Kept,ae_learner
+    from aeclf.unlabelled import unlabelled
+    source = f'folder:{pictures}' if kind == 'folder' else f'shards:{shards}'
+
+    def trained(n, **kept):
+        tell = StopAfter(n)
+        with seeded(0):
+            dls = DataLoaders(*(unlabelled(source, 32, 5, num_workers=k) for k in (workers, 0)), device='cpu')
+            learn = ae_learner(dls, SegNet((4,), (1,))).quietly(tell)
+            try: history = learn.fit_poly(3, 1e-2, kept=Kept(tmp_path/'training.pt', tell=tell, **kept) if kept else None)
+            except InterruptedError: return None
+        return digest(learn.model),history.to_csv()
+
+    whole = trained(1000)
+    for every,stops in ((0, (2, 6)), (1e9, (8,))):
+        for n in stops: assert trained(n, every=every) is None
+        assert trained(1000, every=every) == whole
+        (tmp_path/'training.pt').unlink()
