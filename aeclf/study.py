@@ -8,15 +8,17 @@ Docs: https://aeclf.github.io/aeclf/study.html.md"""
 __all__ = ['Study', 'accept', 'recoveries', 'recovery_table', 'recovery_figure', 'recovery_stages', 'planted_sentence']
 
 # %% ../nbs/26_study.ipynb #f8afb92c
+import json
+from contextlib import contextmanager
 from dataclasses import replace
 from html import escape
 from pathlib import Path
 import matplotlib.pyplot as plt
-import pandas as pd
+import pandas as pd,torch
 from fastcore.basics import patch
 from .confidence import above_chance,concept_shares
 from .config import Config,configure,read_config,study_folder,write_config # also found here
-from .config import difference,grown,with_added
+from .config import difference,grown,settings_fault,with_added
 from .contexts import formal_context,lattice_line
 from .cues import perfect_range,plot_recovery,recovery
 from .data import SOURCES
@@ -163,6 +165,30 @@ def tell_of_files(self:Study,
 
 # %% ../nbs/26_study.ipynb #57d00004
 @patch
+def _take_threads(self:Study):
+    "Enter with how many threads the study is done, unless that is entered."
+    if self.config.threads: return
+    self.config = replace(self.config, threads=self._threads_of_before() or torch.get_num_threads())
+    if (self.path/'study.toml').is_file(): self._keep_settings()
+
+@patch
+def _threads_of_before(self:Study):
+    "With how many threads a study was done by a version that did not enter them; 0 where nothing says so."
+    try: threads = json.loads((self.path/'provenance.json').read_text()).get('threads', 0)
+    except (OSError, ValueError, AttributeError): return 0
+    return threads if not settings_fault(dict(threads=threads)) else 0
+
+@patch
+@contextmanager
+def its_threads(self:Study, say): # called with a line where the machine would give another number
+    "Within the block torch has as many threads as when the study began."
+    here,wanted = torch.get_num_threads(),self.config.threads or torch.get_num_threads()
+    if wanted!=here: say(f'threads: {wanted}, as when this study began, here there would be {here}; another number changes sums')
+    torch.set_num_threads(wanted)
+    try: yield
+    finally: torch.set_num_threads(here)
+
+@patch
 def prepare(self:Study):
     "Check a new study and make its folder, and take what it names outside; `run` does this first."
     toml = self.path/'study.toml'
@@ -171,6 +197,7 @@ def prepare(self:Study):
         self.ledger.check('study.toml')
         as_the_folder_is(self.path, self.config)
         new = not toml.is_file()
+        self._take_threads()
         self._take_files(new)
         if new: self.keep_notes()
 
@@ -198,7 +225,7 @@ def run(self:Study,
         self._take_what_is_left(say)
         for note in self.notes: say(f'note: {note}')
         if self.tell_of_files(say, pictures=True): self.forget_images()
-        return run_stages(self.ledger, self._stages_in_turn(), line, done, say)
+        with self.its_threads(say): return run_stages(self.ledger, self._stages_in_turn(), line, done, say)
 
 @patch
 def progress(self:Study):

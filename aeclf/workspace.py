@@ -7,7 +7,7 @@ Docs: https://aeclf.github.io/aeclf/workspace.html.md"""
 # %% auto #0
 __all__ = ['DAMAGED', 'usable_device', 'check_handed', 'full_names', 'with_handed', 'as_the_folder_is', 'file_entry', 'code_of',
            'is_there', 'is_entered', 'collection', 'list_collection', 'folders_in', 'changed_since', 'kept_in',
-           'listing_file', 'copy_of', 'files_begun_with', 'Workspace', 'weights_file', 'better_order']
+           'listing_file', 'copy_of', 'files_begun_with', 'Workspace', 'weights_file', 'better_order', 'Unfinished']
 
 # %% ../nbs/23_workspace.ipynb #3a5c0006
 import warnings
@@ -1041,3 +1041,30 @@ def shared(self:Workspace, key, make): # a name; a function without arguments
 def forget_shared(self:Workspace):
     "Let go of what is shared."
     self._shared.clear()
+
+# %% ../nbs/23_workspace.ipynb #13230002
+from typing import NamedTuple
+from .stages import unfinished_folder
+
+# %% ../nbs/23_workspace.ipynb #13230003
+class Unfinished(NamedTuple):
+    "Where a stage keeps what it has done so far."
+    folder: Path
+    belongs: str # digest of all that decides what the stage does
+
+_MAY_CHANGE = ('classifiers', 'added', 'files', 'threads', 'lr')
+
+@patch
+@contextmanager
+def doing(self:Workspace,
+    stage, # its name
+    needs, # files that it reads, below the study's folder
+):
+    "Within the block `unfinished` says where the stage keeps what it has done so far."
+    settings = {k: v for k,v in asdict(self.config).items() if k not in _MAY_CHANGE}
+    read = {f: file_digest(self.path/f) for f in needs}
+    self.unfinished = Unfinished(unfinished_folder(self.path, stage), digest([stage, settings, read]))
+    try: yield self.unfinished
+    finally: self.unfinished = None
+
+Workspace.unfinished = None   # no stage is being done
