@@ -6,9 +6,9 @@ Docs: https://aeclf.github.io/aeclf/store.html.md"""
 
 # %% auto #0
 __all__ = ['BadInput', 'Note', 'shortened', 'unknown', 'free_bytes', 'cannot_be_written', 'writing', 'is_out_of_memory',
-           'at_work_in', 'make_folder', 'atomic', 'in_float32', 'seeded', 'save_weights', 'weights_meta', 'is_own',
-           'read_tensors', 'bare_names', 'renamed', 'fill', 'load_weights', 'check_values', 'frozen_in_scripts',
-           'digest', 'file_digest', 'copied']
+           'at_work_in', 'make_folder', 'atomic', 'in_float32', 'seeded', 'save_weights', 'bytes_of', 'weights_meta',
+           'is_own', 'read_tensors', 'bare_names', 'renamed', 'fill', 'load_weights', 'check_values',
+           'frozen_in_scripts', 'digest', 'file_digest', 'copied']
 
 # %% ../nbs/01_store.ipynb #eb17c2a8
 import copy,difflib,errno,hashlib,io,json,os,random,re,shutil
@@ -132,7 +132,7 @@ def is_out_of_memory(error # of any library
     "Has an error come about because memory has run out?"
     while error is not None:
         if isinstance(error, MemoryError) or getattr(error, 'errno', None)==errno.ENOMEM: return True
-        if isinstance(error, (OSError, RuntimeError)) and _OF_MEMORY.search(str(error)): return True
+        if isinstance(error, (OSError, RuntimeError, ImportError)) and _OF_MEMORY.search(str(error)): return True
         error = error.__cause__ or error.__context__
     return False
 
@@ -267,6 +267,12 @@ def save_weights(path,   # `.safetensors` file to write
     from safetensors.torch import save
     metadata = {'aeclf': json.dumps(meta, sort_keys=True)}
     with atomic(path) as p: p.write_bytes(save(_tensors(module), metadata))
+
+def bytes_of(module # any module; it may be on the meta device
+            ) -> int:
+    "How many bytes the tensors of a module take up."
+    tensors = [v for v in module.state_dict().values() if hasattr(v, 'element_size') and not _is_lazy(v)]
+    return sum(v.numel()*v.element_size() for v in tensors)
 
 # %% ../nbs/01_store.ipynb #5128d757
 _MORE_THAN_TENSORS = ('not a file of tensors alone, and nothing in it is executed; '

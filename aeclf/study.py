@@ -116,7 +116,7 @@ def _note_times(self:Study, which, listing, files):
     again = seen_again(listing, files)
     if again==listing: return
     try: write_listing(again, listing_file(self.path, which))
-    except OSError: return
+    except (BadInput, OSError): return
 
 # %% ../nbs/26_study.ipynb #c1d60000
 @patch
@@ -140,14 +140,52 @@ def tell_of_files(self:Study,
         told.add(words)
     return any(changed)
 
+# %% ../nbs/26_study.ipynb #0d15c262
+import torch
+from .segnet import SegNet
+from .store import at_work_in,bytes_of,free_bytes,is_out_of_memory
+from .training import Diverged
+
+# %% ../nbs/26_study.ipynb #0d15c263
+def _segnet_bytes(config):
+    "What A_S takes up, and its decoder alone."
+    with torch.device('meta'): model = SegNet(config.widths, config.convs)
+    return bytes_of(model),bytes_of(model.decoder)
+
+@patch
+def _weight_bytes(self:Study):
+    "File → bytes, of all weights of the study."
+    whole,decoder = _segnet_bytes(self.config)
+    of_kind = dict(autoencoder=whole, table1=whole, decoders=decoder, controls=decoder)
+    found = {}
+    for file in (f for stage in self.stages for f in stage.leaves if f.endswith('.safetensors')):
+        kind,_,name = file.removesuffix('.safetensors').partition('/')
+        there = self.path/file
+        if there.is_file(): found[file] = there.stat().st_size
+        else: found[file] = of_kind[kind] if kind in of_kind else self.bytes_of_classifier(name)
+    return found
+
+@patch
+def _other_bytes(self:Study):
+    "Kind → bytes, of what the study leaves besides weights."
+    c,n = self.config,len(self.images.valid_ds)
+    rows,columns = 2+len(c.classifiers)+len(self.control_names),len(c.classifiers)
+    pixels = 3*c.size**2
+    return dict(readings=n*(4*rows*columns+40), files=250*2**12, page=5*10**6,
+                pictures=c.panels*rows*pixels)
+
 # %% ../nbs/26_study.ipynb #57d00004
 @patch
-def prepare(self:Study):
+def prepare(self:Study,
+    studies=1, # wanted in all, with repetitions: there has to be room for them
+):
     "Check a new study and make its folder, and take what it names outside; `run` does this first."
     new = not (self.path/'study.toml').is_file()
     if new: self.check()
+    self.check_room(studies)
     self._take_files(new)
     if new: self.keep_notes()
+    else: self.take_lowered_rates()
 
 @patch
 def run(self:Study,
@@ -160,7 +198,8 @@ def run(self:Study,
     self.prepare()
     for note in self.notes: say(f'note: {note}')
     if self.tell_of_files(say, pictures=True): self.forget_images()
-    return run_stages(self.ledger, self.stages, line, done)
+    stages = [_with_words(stage, self.config) for stage in self.stages]
+    with at_work_in(self.path): return run_stages(self.ledger, stages, line, done)
 
 @patch
 def progress(self:Study):

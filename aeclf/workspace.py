@@ -36,7 +36,7 @@ from .rrc import WORDS
 from .rrc import bootstrap as resample
 from .rrc import rrc as relative_capacity
 from .segnet import SegNet,begun_at_random,check_size,reinitialized
-from .store import BadInput,Note,atomic,check_values,copied,digest,file_digest,load_weights
+from .store import BadInput,Note,atomic,bytes_of,check_values,copied,digest,file_digest,load_weights
 from .store import read_tensors,seeded,shortened,unknown,weights_meta
 from .tables import read_own_table
 from .training import check_callbacks
@@ -365,7 +365,7 @@ class Workspace:
         self.config,self.device = with_handed(config, self.networks, images),usable_device(device)
         self.controls = controls or (self.path/'controls').is_dir()
         self._shared,self._notes = {},[]
-        self._trials = {}   # classifier's name → what came of trying it
+        self._trials,self._bytes = {},{}   # classifier's name → what came of trying it; its size
         check_callbacks(self.cbs)
         if images: self._images = dataloaders(*images, config.bs, self.device, labelled=labelled)
         self.config = _as_it_has_grown(self.path, self.config)
@@ -656,6 +656,14 @@ def _says_trained(self:Workspace, name):
         known[full] = is_trained(model)
     return known[full]
 
+# %% ../nbs/23_workspace.ipynb #0d15c237
+@patch
+def bytes_of_classifier(self:Workspace, name): # a classifier's name
+    "How many bytes its weights take up."
+    if name not in self._bytes:
+        with seeded(0): self._bytes[name] = bytes_of(self.initial(name))
+    return self._bytes[name]
+
 # %% ../nbs/23_workspace.ipynb #c11d4b45
 def weights_file(kind, # `'classifiers'`, `'autoencoder'`, `'decoders'`, `'controls'` or `'table1'`
                  name, # of the network
@@ -830,7 +838,7 @@ def _check_reading(self:Workspace, name):
         in_bf16,trains = self.precision!='float32',not self.comes_trained(name)
         k = len(self._names_known(name, model) or ()) or None
         trial = try_network(model, images, k, self.called(name), trains, in_bf16)
-    self._trials[name] = trial
+    self._trials[name],self._bytes[name] = trial,bytes_of(model)
     for remark in trial.remarks:
         self.add_note(f'{self.called(name)} {remark}')
         warnings.warn(f'{self.called(name)} {remark}', Note, stacklevel=2)
