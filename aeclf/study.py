@@ -141,9 +141,10 @@ def tell_of_files(self:Study,
     return any(changed)
 
 # %% ../nbs/26_study.ipynb #0d15c262
-import torch
+import tempfile
+import numpy as np,torch
 from .segnet import SegNet
-from .store import at_work_in,bytes_of,free_bytes,is_out_of_memory
+from .store import at_work_in,bytes_of,free_bytes,is_out_of_memory,writing
 from .training import Diverged
 
 # %% ../nbs/26_study.ipynb #0d15c263
@@ -165,14 +166,76 @@ def _weight_bytes(self:Study):
         else: found[file] = of_kind[kind] if kind in of_kind else self.bytes_of_classifier(name)
     return found
 
+# %% ../nbs/26_study.ipynb #0d15c264
+_TABLES,_CHARTS,_SCRIPT,_SHEETS = 300_000,500_000,5_000_000,7_000_000   # bytes; of the sheets in a page at most
+
+def _image_count(study):
+    "How many images are read, or were."
+    labels = study.path/'crosseval'/'labels.npy'
+    return len(np.load(labels, mmap_mode='r') if labels.is_file() else study.images.valid_ds)
+
 @patch
 def _other_bytes(self:Study):
-    "Kind → bytes, of what the study leaves besides weights."
-    c,n = self.config,len(self.images.valid_ds)
+    "File → bytes, of what is written with it: readings, tables, pictures, the page."
+    c,n = self.config,_image_count(self)
     rows,columns = 2+len(c.classifiers)+len(self.control_names),len(c.classifiers)
-    pixels = 3*c.size**2
-    return dict(readings=n*(4*rows*columns+40), files=250*2**12, page=5*10**6,
-                pictures=c.panels*rows*pixels)
+    sheets = int(1.25*4*rows*c.size**2)*c.panels
+    overview = int(2.5*6*rows*c.size**2)
+    return {'crosseval/names.json': n*(4*rows*columns+40), 'rrc.csv': _TABLES,
+            'figures/panels/overview.png': sheets+overview+_CHARTS, 'report.html': _SCRIPT+min(sheets, _SHEETS)}
+
+@patch
+def room_needed(self:Study,
+    studies=1, # wanted in all, with repetitions
+) -> int: # bytes, about
+    "How much room the study will take up that it does not take up yet, while it runs."
+    weights,others = self._weight_bytes(),self._other_bytes()
+    to_come = {f: size for f,size in (weights | others).items() if not (self.path/f).is_file()}
+    in_training = 3*max((size for f,size in weights.items() if f in to_come), default=0)
+    begun = len(list(self.path.glob('seeds/*/study.toml')))
+    of_each = sum(weights.values())+sum(others.values())-others['report.html']
+    return sum(to_come.values())+in_training+max(0, studies-1-begun)*of_each
+
+# %% ../nbs/26_study.ipynb #0d15c265
+def _in_bytes(n):
+    "A number of bytes in words."
+    return f'{n/1e9:.1f} GB' if n>=1e9 else f'{max(1, round(n/1e6))} MB'
+
+@patch
+def check_room(self:Study,
+    studies=1, # wanted in all, with repetitions
+):
+    "`BadInput` where the study cannot be written, or will not have room."
+    leaves = [f for stage in self.stages for f in stage.leaves if f not in stage.later]
+    if studies==1 and all((self.path/f).is_file() for f in leaves): return
+    needed = self.room_needed(studies)
+    folder = next(p for p in (self.path.absolute(), *self.path.absolute().parents) if p.is_dir())
+    with writing(folder),tempfile.TemporaryFile(dir=folder): free = free_bytes(folder)
+    if free>=needed: return
+    what = f'needs about {_in_bytes(needed)}, {_in_bytes(free)} are free there'
+    raise BadInput(f'{self.path}: {what}; make room, or choose another folder (--out)')
+
+# %% ../nbs/26_study.ipynb #0d15c267
+def _smaller(config):
+    "What to do where memory does not suffice for a batch."
+    if config.bs==1: return 'take smaller images (--size) or a smaller network'
+    return f'make some free and start it again, or begin another study with half of it (--set bs={config.bs//2} and another --out)'
+
+def _out_of_memory(stage, config):
+    "What is said where memory runs out in a stage."
+    with_batches = any(f.endswith('.safetensors') for f in stage.leaves) or stage.name=='cross-evaluation'
+    if not with_batches: return 'out of memory; make some free, and the same command goes on'
+    return f'out of memory with bs = {config.bs}; {_smaller(config)}'
+
+def _with_words(stage, config):
+    "A stage that says its name where a training diverges or memory runs out."
+    def work(tell):
+        try: return stage.work(tell)
+        except Diverged as e: raise BadInput(f'{stage.name}: {e}') from e
+        except Exception as e:   # every library has its own
+            if not is_out_of_memory(e): raise
+            raise BadInput(f'{stage.name}: {_out_of_memory(stage, config)}') from e
+    return replace(stage, work=work)
 
 # %% ../nbs/26_study.ipynb #57d00004
 @patch
