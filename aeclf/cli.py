@@ -9,14 +9,14 @@ __all__ = ['app', 'LogLines', 'progress_line', 'stage_done', 'Stopped', 'stoppab
            'reconstruct', 'shards', 'networks', 'lattice']
 
 # %% ../nbs/28_cli.ipynb #cb735941
-import difflib,os,signal,sys,threading,time,tomllib,warnings
+import difflib,errno,os,signal,sys,threading,time,tomllib,warnings
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError,version
 from pathlib import Path
 from typing import Annotated,Optional
 import typer
 import aeclf
-from .store import BadInput,Note,shortened
+from .store import BadInput,Note,at_work_in,cannot_be_written,is_out_of_memory,shortened
 
 # %% ../nbs/28_cli.ipynb #32810c66
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False,
@@ -204,21 +204,46 @@ def _stopped(args, where=''):
 
 def _stop_at_once(number, frame): raise Stopped(number)
 
+_NO_MEMORY = 'out of memory; make some free, or take smaller images (--size) or batches (--set bs=8)'
+_REMEDIES = {errno.ENOENT: 'look at the name', errno.EMFILE: 'raise the limit (ulimit -n)',
+             errno.EACCES: 'get the right to it', errno.EPERM: 'get the right to it'}
+
+def _line_of(error):
+    "What is said of an error that nothing foresaw; None where it is a fault of ours."
+    if is_out_of_memory(error): return _NO_MEMORY
+    if hasattr(error, 'format_message'): return _usage_error(error)
+    if not isinstance(error, OSError): return None
+    if error.filename is None: return cannot_be_written('the output', error)
+    return f'{error.filename}: {error.strerror or error}; {_REMEDIES.get(error.errno, "look at it")}'
+
+def _empty_output():
+    "What the output does not take is dropped; Python would try again at the end, and complain."
+    try: sys.stdout.flush()
+    except OSError: os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+def _exit_code(args):
+    "Do a command; its exit code."
+    with _handled(_stop_at_once, _SIGNALS[1:]): code = app(args or ['--help'], prog_name='aeclf', standalone_mode=False)
+    if code==130: raise KeyboardInterrupt   # typer makes an exit code of it
+    sys.stdout.flush()
+    return code
+
+# %% ../nbs/28_cli.ipynb #0d15c281
 def main(args=None # list of strings; default: the command line's
         ):         # never returns: SystemExit with 0, 2 after a user's mistake, 130, 143 or 129 when stopped
     "Entry point of the command `aeclf`."
     _prepare_process()
     args = sys.argv[1:] if args is None else args
-    try:
-        with _handled(_stop_at_once, _SIGNALS[1:]): code = app(args or ['--help'], prog_name='aeclf', standalone_mode=False)
-        if code==130: raise KeyboardInterrupt   # typer makes an exit code of it
+    try: code = _exit_code(args)
     except BadInput as e: code = _print_on_stderr(e, 2)
     except Stopped as e: code = _print_on_stderr(_stopped(args, e.where), 128+e.number)
     except (KeyboardInterrupt, typer.Abort): code = _print_on_stderr(_stopped(args), 130)
-    except OSError as e: code = _print_on_stderr(f'{e.filename or "file"}: {e.strerror or e}', 2)
+    except BrokenPipeError: code = 141   # as of other commands whose reader has enough
     except Exception as e:
-        if not hasattr(e, 'format_message'): raise
-        code = _print_on_stderr(_usage_error(e), 2)
+        line = _line_of(e)
+        if line is None: raise
+        code = _print_on_stderr(line, 2)
+    _empty_output()
     raise SystemExit(code or 0)
 
 # %% ../nbs/28_cli.ipynb #5049e41f
@@ -239,11 +264,15 @@ def _tables_in_text(study):
 def _print_result(study, report):
     "The tables, the lattice in a line, and where the rest is."
     from aeclf.contexts import formal_context,lattice_line
+    from aeclf.reading import gone_wrong_sentence
+    from aeclf.results import classes_of
     print()
     for heading,text in _tables_in_text(study): print(f'{heading}\n{text}\n')
     print(f't = 0.8: {lattice_line(formal_context(study.rrc(), 0.8))}')
     pictures = len(list((study.path/'figures').rglob('*.png')))
     print(f'figures: {study.path/"figures"} ({pictures} pictures)\nreport:  {report}')
+    wrong = gone_wrong_sentence(study.boot, classes_of(study), accuracy=study.accuracy)
+    if wrong: print(wrong)
 
 # %% ../nbs/28_cli.ipynb #28000301
 _OWN_PRESET = 'Or FILE.toml, a file of your own with settings such as bs = 8.'
@@ -334,7 +363,7 @@ def run(
     study = _study_of(asked, folder, device, controls, config)
     if classifiers is None: study.tell_of_files(print)   # a preset may name code that nobody typed
     if add: study.add_all(_further(add, study.config.size))
-    study.prepare()
+    study.prepare(seeds)
     _run_and_tell(study, seeds)
 
 # %% ../nbs/28_cli.ipynb #3dc67804
@@ -394,7 +423,7 @@ def _run_and_tell(study, seeds):
         with stoppable() as line: fresh = _run_seeds(study, seeds, line)
         report = write_report(study)
     if not fresh: print(f'{study.path}: this study is finished, nothing was trained')
-    _print_result(study, report)
+    with at_work_in(study.path): _print_result(study, report)
 
 # %% ../nbs/28_cli.ipynb #5a1e2016
 def _other_files(study, file):

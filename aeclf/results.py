@@ -26,7 +26,7 @@ from importlib.metadata import PackageNotFoundError,version
 import matplotlib.pyplot as plt
 import numpy as np,pandas as pd,torch
 from .classifiers import split_weights
-from .confidence import above_chance,affinity,chance_marks,concept_shares,gain_shares,null_rrc
+from .confidence import above_chance,affinity,chance_marks,concept_shares,gain_shares,gone_wrong,null_rrc
 from .confidence import order_explained,order_follows,order_shares,paired_tests,permuted_rrc,readings,transfer
 from .composite import fast_layout
 from .contexts import formal_context,lattice_line,lattices,persistence
@@ -281,7 +281,7 @@ def crosseval_stages(ws):
 
 # %% ../nbs/25_results.ipynb #4e5a0013
 @table('accuracy', caption=lambda w: w.caption, section='accuracy', corner='images', painters=True,
-       heat=True, intervals=lambda ws: ws.boot.accuracy)
+       heat=True, intervals=lambda ws: ws.boot.accuracy, marks=lambda ws: _what_went_wrong(ws))
 def accuracy_table(ws): return ws.accuracy
 
 @table('accuracy_top5', caption=lambda w: w.top5, section='accuracy', folded=True, corner='images',
@@ -311,9 +311,19 @@ def _at_chance(ws):
     ratios = ws.rrc()
     return chance_marks(ws.boot, classes_of(ws)).loc[ratios.index, ratios.columns]
 
+def _what_went_wrong(ws):
+    "The cells of accuracies that the report marks, in words: at chance on the originals, below A_S."
+    wrong,accuracy = gone_wrong(ws.boot, classes_of(ws), ws.accuracy),ws.accuracy
+    marks = pd.DataFrame('', accuracy.index, accuracy.columns)
+    for j in wrong.index[wrong.at_chance]: marks.loc['original', j] = 'at chance'
+    for j in wrong.index[wrong.below_S]: marks.loc[j, j] = 'not above A_S'
+    return marks
+
 @table('evidence/chance', 'evidence', lambda w: w.chance, 'rrc', folded=True, later=True,
        corner='classifier')
-def chance_table(ws): return above_chance(ws.boot, classes_of(ws))
+def chance_table(ws):
+    wrong = gone_wrong(ws.boot, classes_of(ws), ws.accuracy)
+    return above_chance(ws.boot, classes_of(ws)).join(wrong[['start', 'at_chance', 'below_S']])
 
 # %% ../nbs/25_results.ipynb #25f7f1d4
 _RANKS = ['crosseval/ranks.npy', 'crosseval/names.json']   # what everything below is arithmetic on
