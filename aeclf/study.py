@@ -8,15 +8,17 @@ Docs: https://aeclf.github.io/aeclf/study.html.md"""
 __all__ = ['Study', 'accept', 'recoveries', 'recovery_table', 'recovery_figure', 'recovery_stages', 'planted_sentence']
 
 # %% ../nbs/26_study.ipynb #f8afb92c
+import json
+from contextlib import contextmanager
 from dataclasses import replace
 from html import escape
 from pathlib import Path
 import matplotlib.pyplot as plt
-import pandas as pd
+import pandas as pd,torch
 from fastcore.basics import patch
 from .confidence import above_chance,concept_shares
 from .config import Config,configure,read_config,study_folder,write_config # also found here
-from .config import difference,grown,with_added
+from .config import difference,grown,settings_fault,with_added
 from .contexts import formal_context,lattice_line
 from .cues import perfect_range,plot_recovery,recovery
 from .data import SOURCES
@@ -161,18 +163,144 @@ def tell_of_files(self:Study,
         told.add(words)
     return any(changed)
 
+# %% ../nbs/26_study.ipynb #0d15c262
+import tempfile
+import numpy as np,torch
+from .segnet import SegNet
+from .store import at_work_in,bytes_of,free_bytes,is_out_of_memory,writing
+from .training import Diverged
+
+# %% ../nbs/26_study.ipynb #0d15c263
+def _segnet_bytes(config):
+    "What A_S takes up, and its decoder alone."
+    with torch.device('meta'): model = SegNet(config.widths, config.convs)
+    return bytes_of(model),bytes_of(model.decoder)
+
+@patch
+def _weight_bytes(self:Study):
+    "File → bytes, of all weights of the study."
+    whole,decoder = _segnet_bytes(self.config)
+    of_kind = dict(autoencoder=whole, table1=whole, decoders=decoder, controls=decoder)
+    found = {}
+    for file in (f for stage in self.stages for f in stage.leaves if f.endswith('.safetensors')):
+        kind,_,name = file.removesuffix('.safetensors').partition('/')
+        there = self.path/file
+        if there.is_file(): found[file] = there.stat().st_size
+        else: found[file] = of_kind[kind] if kind in of_kind else self.bytes_of_classifier(name)
+    return found
+
+# %% ../nbs/26_study.ipynb #0d15c264
+_TABLES,_CHARTS,_SCRIPT,_SHEETS = 300_000,500_000,5_000_000,7_000_000   # bytes; of the sheets in a page at most
+
+def _image_count(study):
+    "How many images are read, or were."
+    labels = study.path/'crosseval'/'labels.npy'
+    return len(np.load(labels, mmap_mode='r') if labels.is_file() else study.images.valid_ds)
+
+@patch
+def _other_bytes(self:Study):
+    "File → bytes, of what is written with it: readings, tables, pictures, the page."
+    c,n = self.config,_image_count(self)
+    rows,columns = 2+len(c.classifiers)+len(self.control_names),len(c.classifiers)
+    sheets = int(1.25*4*rows*c.size**2)*c.panels
+    overview = int(2.5*6*rows*c.size**2)
+    return {'crosseval/names.json': n*(4*rows*columns+40), 'rrc.csv': _TABLES,
+            'figures/panels/overview.png': sheets+overview+_CHARTS, 'report.html': _SCRIPT+min(sheets, _SHEETS)}
+
+@patch
+def room_needed(self:Study,
+    studies=1, # wanted in all, with repetitions
+) -> int: # bytes, about
+    "How much room the study will take up that it does not take up yet, while it runs."
+    weights,others = self._weight_bytes(),self._other_bytes()
+    to_come = {f: size for f,size in (weights | others).items() if not (self.path/f).is_file()}
+    in_training = 3*max((size for f,size in weights.items() if f in to_come), default=0)
+    begun = len(list(self.path.glob('seeds/*/study.toml')))
+    of_each = sum(weights.values())+sum(others.values())-others['report.html']
+    return sum(to_come.values())+in_training+max(0, studies-1-begun)*of_each
+
+# %% ../nbs/26_study.ipynb #0d15c265
+def _in_bytes(n):
+    "A number of bytes in words."
+    return f'{n/1e9:.1f} GB' if n>=1e9 else f'{max(1, round(n/1e6))} MB'
+
+@patch
+def check_room(self:Study,
+    studies=1, # wanted in all, with repetitions
+):
+    "`BadInput` where the study cannot be written, or will not have room."
+    leaves = [f for stage in self.stages for f in stage.leaves if f not in stage.later]
+    if studies==1 and all((self.path/f).is_file() for f in leaves): return
+    needed = self.room_needed(studies)
+    folder = next(p for p in (self.path.absolute(), *self.path.absolute().parents) if p.is_dir())
+    with writing(folder),tempfile.TemporaryFile(dir=folder): free = free_bytes(folder)
+    if free>=needed: return
+    what = f'needs about {_in_bytes(needed)}, {_in_bytes(free)} are free there'
+    raise BadInput(f'{self.path}: {what}; make room, or choose another folder (--out)')
+
+# %% ../nbs/26_study.ipynb #0d15c267
+def _smaller(config):
+    "What to do where memory does not suffice for a batch."
+    if config.bs==1: return 'take smaller images (--size) or a smaller network'
+    return f'make some free and start it again, or begin another study with half of it (--set bs={config.bs//2} and another --out)'
+
+def _out_of_memory(stage, config):
+    "What is said where memory runs out in a stage."
+    with_batches = any(f.endswith('.safetensors') for f in stage.leaves) or stage.name=='cross-evaluation'
+    if not with_batches: return 'out of memory; make some free, and the same command goes on'
+    return f'out of memory with bs = {config.bs}; {_smaller(config)}'
+
+def _with_words(stage, config):
+    "A stage that says its name where a training diverges or memory runs out."
+    def work(tell):
+        try: return stage.work(tell)
+        except Diverged as e: raise BadInput(f'{stage.name}: {e}') from e
+        except Exception as e:   # every library has its own
+            if not is_out_of_memory(e): raise
+            raise BadInput(f'{stage.name}: {_out_of_memory(stage, config)}') from e
+    return replace(stage, work=work)
+
 # %% ../nbs/26_study.ipynb #57d00004
 @patch
-def prepare(self:Study):
+def _take_threads(self:Study):
+    "Enter with how many threads the study is done, unless that is entered."
+    if self.config.threads: return
+    self.config = replace(self.config, threads=self._threads_of_before() or torch.get_num_threads())
+    if (self.path/'study.toml').is_file(): self._keep_settings()
+
+@patch
+def _threads_of_before(self:Study):
+    "With how many threads a study was done by a version that did not enter them; 0 where nothing says so."
+    try: threads = json.loads((self.path/'provenance.json').read_text()).get('threads', 0)
+    except (OSError, ValueError, AttributeError): return 0
+    return threads if not settings_fault(dict(threads=threads)) else 0
+
+@patch
+@contextmanager
+def its_threads(self:Study, say): # called with a line where the machine would give another number
+    "Within the block torch has as many threads as when the study began."
+    here,wanted = torch.get_num_threads(),self.config.threads or torch.get_num_threads()
+    if wanted!=here: say(f'threads: {wanted}, as when this study began, here there would be {here}; another number changes sums')
+    torch.set_num_threads(wanted)
+    try: yield
+    finally: torch.set_num_threads(here)
+
+@patch
+def prepare(self:Study,
+    studies=1, # wanted in all, with repetitions: there has to be room for them
+):
     "Check a new study and make its folder, and take what it names outside; `run` does this first."
     toml = self.path/'study.toml'
     if not toml.is_file(): self.check()
+    self.check_room(studies)
     with alone(self.path):
         self.ledger.check('study.toml')
         as_the_folder_is(self.path, self.config)
         new = not toml.is_file()
+        self._take_threads()
         self._take_files(new)
         if new: self.keep_notes()
+        elif self.take_lowered_rates(): self._keep_settings()
 
 @patch
 def _take_what_is_left(self:Study, say):
@@ -198,7 +326,8 @@ def run(self:Study,
         self._take_what_is_left(say)
         for note in self.notes: say(f'note: {note}')
         if self.tell_of_files(say, pictures=True): self.forget_images()
-        return run_stages(self.ledger, self._stages_in_turn(), line, done, say)
+        stages = (_with_words(stage, self.config) for stage in self._stages_in_turn())
+        with self.its_threads(say),at_work_in(self.path): return run_stages(self.ledger, stages, line, done, say)
 
 @patch
 def progress(self:Study):
