@@ -20,6 +20,7 @@ from .panels import LAB_CHANNELS,image_sheets
 from .reading import answer_sentences,barcode,draws_sentence,lattice_steps
 from .reconstruction import lab_limits,shuffled
 from .results import SECTIONS,SENTENCES,classes_of,epochs_of,made_of,names_of_classes,provenance,rows_of
+from .stages import sealed
 from .store import BadInput,atomic
 from .study import Study
 
@@ -307,8 +308,8 @@ def _inlined():
 def write_report(study, # a finished `Study`
                 ) -> Path: # report.html in its folder
     "Write the report of `study`; `BadInput` if the study is not finished."
-    if missing := [name for name,entry,_ in study.progress() if not entry]:
-        raise BadInput(f'{study.path}: not finished ({missing[0]} is to do); run it first')
+    if missing := [f'{name} is to do: {why}' for name,entry,why in study.progress() if not entry]:
+        raise BadInput(f'{study.path}: not finished ({missing[0]}); run it first')
     text = _template(study.crosseval.rows).render(**page_parts(study), **_inlined())
-    with atomic(study.path/'report.html') as p: p.write_text(text, encoding='utf-8')
+    with atomic(study.path/'report.html') as p: p.write_bytes(sealed(text).encode())
     return study.path/'report.html'
