@@ -6,9 +6,9 @@ Docs: https://aeclf.github.io/aeclf/store.html.md"""
 
 # %% auto #0
 __all__ = ['BadInput', 'Note', 'shortened', 'unknown', 'free_bytes', 'cannot_be_written', 'writing', 'is_out_of_memory',
-           'at_work_in', 'make_folder', 'atomic', 'in_float32', 'seeded', 'save_weights', 'bytes_of', 'weights_meta',
-           'is_own', 'read_tensors', 'bare_names', 'renamed', 'fill', 'load_weights', 'check_values',
-           'frozen_in_scripts', 'digest', 'file_digest', 'copied']
+           'at_work_in', 'make_folder', 'atomic', 'in_float32', 'seeded', 'random_states', 'set_random_states',
+           'save_weights', 'bytes_of', 'weights_meta', 'is_own', 'read_tensors', 'bare_names', 'renamed', 'fill',
+           'load_weights', 'check_values', 'frozen_in_scripts', 'digest', 'file_digest', 'copied']
 
 # %% ../nbs/01_store.ipynb #eb17c2a8
 import copy,difflib,errno,hashlib,io,json,os,random,re,shutil
@@ -222,6 +222,27 @@ def seeded(seed:int, # any whole number, used modulo 2^32
         np.random.set_state(numpy)
         torch.set_rng_state(cpu)
         restore_cuda()
+
+# %% ../nbs/01_store.ipynb #13000002
+def random_states() -> dict: # of numbers and tensors
+    "Where the generators of Python, NumPy and torch stand, those of CUDA where they are in use."
+    import numpy as np,torch
+    kind,keys,*rest = np.random.get_state()
+    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []
+    numpy = [kind, keys.tolist(), *rest]
+    return dict(python=random.getstate(), numpy=numpy, torch=torch.get_rng_state(), cuda=cuda)
+
+def set_random_states(held # as `random_states` returns them
+                     ):
+    "Put the generators to where they stood; those of GPUs that are not there are left out."
+    import numpy as np,torch
+    version,keys,gauss = held['python']
+    random.setstate((version, tuple(keys), gauss))
+    kind,keys,*rest = held['numpy']
+    np.random.set_state((kind, np.array(keys, dtype=np.uint32), *rest))
+    torch.set_rng_state(held['torch'].cpu())
+    there = torch.cuda.device_count() if held['cuda'] else 0
+    for k,state in enumerate(held['cuda'][:there]): torch.cuda.set_rng_state(state.cpu(), k)
 
 # %% ../nbs/01_store.ipynb #c6c59414
 _PACKED = 'packed:'
@@ -559,12 +580,13 @@ def _sha256(path, size):
 _FILE_DIGESTS = {} # path → what the file system said of the file, and its digest
 
 def file_digest(path, # of a file
+                fresh=False, # read it, whatever is remembered
                ) -> str: # 64 hexadecimal digits, those of `digest(Path(path))`
     "SHA-256 of a file, read again only when the file has changed since the last time."
     path = Path(path).absolute()
     stat = path.stat()
-    state = (stat.st_size, stat.st_mtime_ns, stat.st_ino)
-    if path not in _FILE_DIGESTS or _FILE_DIGESTS[path][0]!=state:
+    state = (stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino)
+    if fresh or path not in _FILE_DIGESTS or _FILE_DIGESTS[path][0]!=state:
         _FILE_DIGESTS[path] = (state, _sha256(path, stat.st_size))
     return _FILE_DIGESTS[path][1]
 
