@@ -8,7 +8,6 @@ from fastai.callback.tracker import TerminateOnNaNCallback
 
 from aeclf.config import Config, read_config
 from aeclf.results import chance_table
-from aeclf.stages import run_stages
 from aeclf.store import BadInput, is_out_of_memory
 from aeclf.study import Study
 from conftest import aeclf
@@ -19,17 +18,27 @@ quietly = dict(done=lambda *args: None, say=lambda words: None)
 
 
 class Breaks(Callback):
-    "The loss of a training is no number in its second epoch."
-    def __init__(self, loss, curve): self.loss_then,self.curve = loss,curve
+    "The loss of a training is no number in its second epoch; keeps the rates of every epoch of it."
+    loss_then,curve,rates = 1.,'',{}   # of the class: what an object holds is kept with the training
     def after_loss(self):
-        if self.training and (self.learn.path.name, self.epoch, self.iter) == (self.curve, 1, 0): self.learn.loss = self.loss*self.loss_then
+        now = self.learn.path.name,self.epoch,self.iter
+        if self.training and now == (Breaks.curve, 1, 0): self.learn.loss = self.loss*Breaks.loss_then
+    def after_step(self):
+        if self.learn.path.name == Breaks.curve: Breaks.rates.setdefault(self.epoch, []).append(self.opt.hypers[-1]['lr'])
+
+
+def stops(now):
+    if now: raise KeyboardInterrupt
 
 
 @pytest.mark.parametrize('loss, curve, stage, kind', [
     (float('nan'), 'L', 'classifier L', 'classifiers'), (float('inf'), 'S', 'autoencoder S', 'autoencoder'), (float('nan'), 'A_L', 'decoder L', 'decoders')])
-def test_a_loss_that_is_no_number_stops_the_stage(tmp_path, loss, curve, stage, kind):
+def test_a_loss_that_is_no_number_stops_the_stage(tmp_path, monkeypatch, loss, curve, stage, kind):
     where = tmp_path/'study'
-    study = Study(small, where, 'cpu', cbs=[Breaks(loss, curve), TerminateOnNaNCallback()])   # fastai's own ends a training as if it were good
+    monkeypatch.setattr(Breaks, 'curve', curve)
+    monkeypatch.setattr(Breaks, 'loss_then', loss)
+    cbs = [Breaks, TerminateOnNaNCallback]
+    study = Study(small, where, 'cpu', cbs=cbs)   # fastai's own ends a training as if it were good
     with pytest.raises(BadInput) as error: study.run(**quietly)
     said = str(error.value)
     lower = small.lr[kind]/2
@@ -38,9 +47,11 @@ def test_a_loss_that_is_no_number_stops_the_stage(tmp_path, loss, curve, stage, 
     assert stage not in study.ledger.entries and not (where/'history'/f'{curve}.csv').exists()
     with pytest.raises(BadInput, match='another configuration'): Study(replace(small, lr=dict(small.lr, **{kind: 1.})), where, 'cpu')
     with pytest.raises(BadInput, match='another configuration'): Study(replace(small, lr=dict(small.lr, **{kind: lower}), seed=1), where, 'cpu')
-    slower = Study(replace(small, lr=dict(small.lr, **{kind: lower})), where, 'cpu')
-    slower.prepare()
-    assert run_stages(slower.ledger, [o for o in slower.stages if o.name == stage], done=quietly['done']) == [stage]
+    monkeypatch.setattr(Breaks, 'loss_then', 1.)
+    Breaks.rates.clear()
+    slower = Study(replace(small, lr=dict(small.lr, **{kind: lower})), where, 'cpu', cbs=cbs)
+    with pytest.raises(KeyboardInterrupt): slower.run(done=lambda name, *rest: stops(name == stage), say=quietly['say'])
+    assert set(Breaks.rates) == {1} and max(Breaks.rates[1]) < lower   # the first epoch is not trained again
     assert read_config(where/'study.toml').lr[kind] == lower and not (where/'stopped.json').exists()
     assert [note for note in Study.open(where, 'cpu').notes if f'rate of {kind}: {small.lr[kind]:g} until the loss is {loss}' in note]
 
