@@ -125,7 +125,7 @@ def writing(path # a file, or the folder of several
 # %% ../nbs/01_store.ipynb #0d15c00f
 _OF_MEMORY = re.compile("out of memory|can't allocate memory|not enough memory|cannot allocate memory|bad_alloc"
                         "|ALLOC_FAILED|out of shared memory|unable to (mmap|write to file </torch_)"
-                        "|killed by signal: Killed|can't start new thread|could not create a memory object", re.IGNORECASE)
+                        "|killed by signal: Killed|can't start new thread|could not create a memory object|failed to map segment", re.IGNORECASE)
 
 def is_out_of_memory(error # of any library
                     ) -> bool:

@@ -297,10 +297,11 @@ def prepare(self:Study,
         self.ledger.check('study.toml')
         as_the_folder_is(self.path, self.config)
         new = not toml.is_file()
+        lowered = not new and self.take_lowered_rates()   # before anything writes the settings
         self._take_threads()
         self._take_files(new)
         if new: self.keep_notes()
-        elif self.take_lowered_rates(): self._keep_settings()
+        if lowered: self._keep_settings()
 
 @patch
 def _take_what_is_left(self:Study, say):

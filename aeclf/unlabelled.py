@@ -15,7 +15,7 @@ from torch.utils.data import IterableDataset
 from fastai.data.load import DataLoader,SkipItemException
 from .pictures import PICTURE_ENDINGS,Pictures,image_files,is_hidden,is_picture
 from .pictures import reason,rgb,train_tfm,workers_for
-from .store import BadInput,unknown
+from .store import BadInput,make_folder,unknown,writing
 
 # %% ../nbs/03_unlabelled.ipynb #5a11623d
 class Damaged:
@@ -29,8 +29,9 @@ class Damaged:
         why,  # a few words
     ):
         if self.path is None: return
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        with self.path.open('a', encoding='utf-8') as f: f.write(f'{name}: {why}\n')
+        with writing(self.path):
+            make_folder(self.path.parent)
+            with self.path.open('a', encoding='utf-8') as f: f.write(f'{name}: {why}\n')
 
     def __str__(self):
         "The count and the first name; empty where everything was read."
@@ -95,8 +96,8 @@ def write_shards(source,   # folder; every image below it is taken
     files,out = _images_below(source),Path(out)
     _check_new_shards(out)
     order,n = np.random.default_rng(seed).permutation(len(files)),-(-len(files)//per)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=out.parent, prefix=f'.{out.name}.part') as part:
+    make_folder(out.parent)
+    with writing(out),tempfile.TemporaryDirectory(dir=out.parent, prefix=f'.{out.name}.part') as part:
         shards = Path(part, 'all')
         shards.mkdir()
         for k in range(n):

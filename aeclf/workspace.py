@@ -147,7 +147,10 @@ def lowered_rates(config, # a `Config`
 def _as_it_has_grown(path, config):
     "The configuration with the classifiers that came later to the study in this folder."
     toml = path/'study.toml'
-    return grown(config, read_config(toml)) if toml.is_file() else config
+    if not toml.is_file(): return config
+    held = read_config(toml)
+    same = grown(config, held)
+    return replace(same, threads=same.threads or held.threads) if lowered_rates(same, held, path) else same
 
 def as_the_folder_is(path,   # of a study, which need not be there
                      config, # a `Config`

@@ -1,0 +1,114 @@
+"Trainings that go wrong: a loss that is no number, memory that runs out, classifiers at chance, decoders below A_S."
+import json, subprocess, sys
+from dataclasses import replace
+
+import pandas as pd, pytest, torch
+from fastai.callback.core import Callback
+from fastai.callback.tracker import TerminateOnNaNCallback
+
+from aeclf.config import Config, read_config
+from aeclf.results import chance_table
+from aeclf.store import BadInput, is_out_of_memory
+from aeclf.study import Study
+from conftest import aeclf
+
+small = Config(classifiers={'L': 'small/lenet5'}, size=32, quick=True, widths=(4, 8), convs=(1, 1), panels=1, watch=8,
+               epochs=dict(classifiers=2, autoencoder=2, decoders=2))
+quietly = dict(done=lambda *args: None, say=lambda words: None)
+
+
+class Breaks(Callback):
+    "The loss of a training is no number in its second epoch; keeps the rates of every epoch of it."
+    loss_then,curve,rates = 1.,'',{}   # of the class: what an object holds is kept with the training
+    def after_loss(self):
+        now = self.learn.path.name,self.epoch,self.iter
+        if self.training and now == (Breaks.curve, 1, 0): self.learn.loss = self.loss*Breaks.loss_then
+    def after_step(self):
+        if self.learn.path.name == Breaks.curve: Breaks.rates.setdefault(self.epoch, []).append(self.opt.hypers[-1]['lr'])
+
+
+def stops(now):
+    if now: raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize('loss, curve, stage, kind', [
+    (float('nan'), 'L', 'classifier L', 'classifiers'), (float('inf'), 'S', 'autoencoder S', 'autoencoder'), (float('nan'), 'A_L', 'decoder L', 'decoders')])
+def test_a_loss_that_is_no_number_stops_the_stage(tmp_path, monkeypatch, loss, curve, stage, kind):
+    where = tmp_path/'study'
+    monkeypatch.setattr(Breaks, 'curve', curve)
+    monkeypatch.setattr(Breaks, 'loss_then', loss)
+    cbs = [Breaks, TerminateOnNaNCallback]
+    study = Study(small, where, 'cpu', cbs=cbs)   # fastai's own ends a training as if it were good
+    with pytest.raises(BadInput) as error: study.run(**quietly)
+    said = str(error.value)
+    lower = small.lr[kind]/2
+    assert said.startswith(f'{stage}: the loss is {loss} in epoch 2 of 2, batch 1 of '), said
+    assert f'at a rate of ' in said and f'--set lr.{kind}={lower:g} goes on from the end of epoch 1' in said and '\n' not in said
+    assert stage not in study.ledger.entries and not (where/'history'/f'{curve}.csv').exists()
+    with pytest.raises(BadInput, match='another configuration'): Study(replace(small, lr=dict(small.lr, **{kind: 1.})), where, 'cpu')
+    with pytest.raises(BadInput, match='another configuration'): Study(replace(small, lr=dict(small.lr, **{kind: lower}), seed=1), where, 'cpu')
+    monkeypatch.setattr(Breaks, 'loss_then', 1.)
+    Breaks.rates.clear()
+    slower = Study(replace(small, lr=dict(small.lr, **{kind: lower})), where, 'cpu', cbs=cbs)
+    with pytest.raises(KeyboardInterrupt): slower.run(done=lambda name, *rest: stops(name == stage), say=quietly['say'])
+    assert set(Breaks.rates) == {1} and max(Breaks.rates[1]) < lower   # the first epoch is not trained again
+    assert read_config(where/'study.toml').lr[kind] == lower and not (where/'stopped.json').exists()
+    assert [note for note in Study.open(where, 'cpu').notes if f'rate of {kind}: {small.lr[kind]:g} until the loss is {loss}' in note]
+
+
+def test_the_command_says_it_in_one_line(tmp_path, pictures):
+    result = aeclf(tmp_path, 'run', '--data', f'folder:{pictures}', '--size', '32', '--classifiers', 'L', '--epochs', '1,1,1', '--set', 'lr.autoencoder=1e30', '--out', 'x')
+    lines = result.stderr.splitlines()
+    assert result.returncode == 2 and len(lines) == 1, lines
+    assert lines[0].startswith('aeclf: autoencoder S: the loss is ') and 'begins this training anew' in lines[0]
+    assert json.loads((tmp_path/'x'/'stages.json').read_text()).keys() == {'classifier L'}
+
+
+@pytest.mark.parametrize('error', [
+    MemoryError(), RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes."),
+    torch.OutOfMemoryError('CUDA out of memory. Tried to allocate 2.00 GiB'), OSError(12, 'Cannot allocate memory'),
+    RuntimeError('DataLoader worker (pid 7) is killed by signal: Killed. '), RuntimeError('CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling cublasCreate')])
+@pytest.mark.parametrize('bs, words', [(16, '--set bs=8 and another --out'), (1, 'take smaller images (--size) or a smaller network')])
+def test_memory_that_runs_out_names_stage_and_batch(tmp_path, error, bs, words):
+    class Runs(Callback):
+        def before_train(self): raise error
+    study = Study(replace(small, bs=bs), tmp_path/'study', 'cpu', cbs=[Runs])
+    study.check = lambda: None   # it has been tried elsewhere
+    with pytest.raises(BadInput) as said: study.run(**quietly)
+    assert str(said.value).startswith(f'classifier L: out of memory with bs = {bs}; ') and words in str(said.value)
+    assert sorted(p.name for p in study.path.rglob('*') if p.is_file() and not p.name.endswith('.csv')) == ['study.toml']
+
+
+@pytest.mark.parametrize('error', [RuntimeError('shapes do not fit'), ValueError('out of memory'), OSError(28, 'No space left on device')])
+def test_other_errors_are_none_of_memory(error): assert not is_out_of_memory(error)
+
+
+script = '''
+import resource, sys
+from aeclf import study
+from aeclf.cli import main
+held = int([line for line in open('/proc/self/status') if line.startswith('VmSize')][0].split()[1])*1024
+resource.setrlimit(resource.RLIMIT_AS, (held+600*2**20, -1))
+main('run --size 32 --classifiers L --quick --epochs 1,1,1 --set widths=[128,256] --set convs=[1,1] --set bs=2000 --out x'.split())
+'''
+
+
+@pytest.mark.skipif(not sys.platform.startswith('linux'), reason='needs /proc')
+def test_a_limit_of_memory(tmp_path):
+    result = subprocess.run([sys.executable, '-W', 'ignore', '-c', script], cwd=tmp_path, capture_output=True, text=True)
+    lines = result.stderr.splitlines()
+    assert result.returncode == 2 and len(lines) == 1 and 'out of memory' in lines[0], result.stderr
+    assert not [p for p in (tmp_path/'x').rglob('*.part*')]
+
+
+def test_flags(tmp_path, monkeypatch):
+    "A classifier that is not trained, and a decoder that is trained away from what its classifier reads."
+    rates = dict(small.lr, classifiers=1e-12)
+    study = Study(replace(small, lr=rates, epochs=dict(classifiers=1, autoencoder=1, decoders=1)), tmp_path/'study', 'cpu')
+    study.run(**quietly)
+    told = chance_table(study)
+    assert told.at_chance['L'] and pd.read_csv(tmp_path/'study'/'evidence'/'chance.csv').at_chance.tolist() == [True]
+    result = aeclf(tmp_path, 'run', '--config', 'study', '--out', 'study')
+    assert result.returncode == 0 and result.stdout.splitlines()[-1].startswith('Look out: L is at chance on the originals ('), result.stdout
+    page = (tmp_path/'study'/'report.html').read_text(encoding='utf-8')
+    assert 'Look out: L is at chance on the originals' in page and ', at chance' in page
