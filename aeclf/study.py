@@ -142,7 +142,7 @@ def tell_of_files(self:Study,
         told.add(words)
     return any(changed)
 
-# %% ../nbs/26_study.ipynb #57d00004
+# %% ../nbs/26_study.ipynb #13260002
 @patch
 def _take_threads(self:Study):
     "Enter with how many threads the study is done, unless that is entered."
@@ -167,6 +167,7 @@ def its_threads(self:Study, say): # called with a line where the machine would g
     try: yield
     finally: torch.set_num_threads(here)
 
+# %% ../nbs/26_study.ipynb #57d00004
 @patch
 def prepare(self:Study):
     "Check a new study and make its folder, and take what it names outside; `run` does this first."
