@@ -39,15 +39,6 @@ class CrossEval:
         n = np.shape(self.ranks)[-1]
         if self.ids is None: self.ids = np.arange(n).astype(str)
         if self.groups is None: self.groups = np.arange(n)
-        self._check_lengths(n)
-
-    def _check_lengths(self, n):
-        want = (len(self.rows), len(self.columns), n)
-        for name in ('ranks', 'predictions'):
-            if (shape := np.shape(getattr(self, name)))!=want:
-                raise BadInput(f'{name} are {"×".join(map(str, shape))}, rows, columns and images {"×".join(map(str, want))}')
-        for name in ('labels', 'ids', 'groups'):
-            if (m := len(getattr(self, name)))!=n: raise BadInput(f'{m} {name} for {n} images')
 
     def of(self, images): # numbers, a mask or a slice of the images
         "The same of some of the images."
@@ -379,6 +370,16 @@ def save_crosseval(crosseval, # a `CrossEval`
     with atomic(folder/'names.json') as p: p.write_text(json.dumps(names))
 
 # %% ../nbs/10_crosseval.ipynb #989c9a4f
+def _check_lengths(found, folder):
+    "`BadInput` unless names and arrays of a cross-evaluation fit each other."
+    wanted = (len(found.rows), len(found.columns), len(found.ids))
+    shapes = {n: getattr(found, n).shape for n in _ARRAYS}
+    odd = [n for n,s in shapes.items() if (s!=wanted if n in ('ranks', 'predictions') else s[:1]!=wanted[2:])]
+    if odd:
+        have,want = ('×'.join(map(str, o)) for o in (shapes[odd[0]], wanted))
+        names = f'the names are of {want} (rows, columns, images)'
+        raise BadInput(f'{folder}: {odd[0]}.npy is {have}, {names}; the files are not of one run, make them again')
+
 def load_crosseval(folder # as `save_crosseval` wrote it
                   ) -> CrossEval:
     "Read a cross-evaluation from its folder."
@@ -389,5 +390,6 @@ def load_crosseval(folder # as `save_crosseval` wrote it
     arrays = {name: np.load(folder/f'{name}.npy') for name in _ARRAYS}
     ids = np.array(names['ids'])
     known = dict(rows=names['rows'], columns=names['columns'], truth=names.get('truth', 'data'))
-    try: return CrossEval(**arrays, **known, ids=ids)
-    except BadInput as e: raise BadInput(f'{folder}: {e}; the files are not of one run') from None
+    found = CrossEval(**arrays, **known, ids=ids)
+    _check_lengths(found, folder)
+    return found

@@ -11,6 +11,7 @@ __all__ = ['TABLE1_PARTS', 'optimizer', 'kept_file', 'fit', 'history_file', 'kee
            'table1_stages', 'rows_of_table1']
 
 # %% ../nbs/24_recipes.ipynb #4eca0006
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 import pandas as pd,torch
@@ -22,13 +23,31 @@ from .composite import Composite
 from .crosseval import cross_evaluate
 from .segnet import reinitialized
 from .stages import Stage,study_stages
-from .store import BadInput,atomic,save_weights
+from .store import BadInput,atomic,make_folder,save_weights,writing
 from .tables import write_table
-from .training import Kept,OPTIMIZERS,TrainedInBF16,ae_learner,classifier_learner,composite_learner
+from .training import Diverged,Kept,OPTIMIZERS,TrainedInBF16,ae_learner,classifier_learner,composite_learner
 from .unlabelled import Damaged
-from .workspace import DAMAGED,weights_file
+from .workspace import DAMAGED,kept_in,weights_file
 
 # %% ../nbs/24_recipes.ipynb #fcd9dabb
+@contextmanager
+def _going_on(ws, kind):
+    "A training of this kind that diverges says how one goes on, and is noted until one has ended well."
+    try: yield
+    except Diverged as e:
+        if e.epochs is None: raise
+        ws.note_stop(kind, str(e))
+        raise Diverged(f'{e}; {_how_to_go_on(ws, kind, e.epochs)}') from e
+    ws.forget_stop(kind)
+
+def _how_to_go_on(ws, kind, epochs):
+    "What to do where a training has diverged after so many epochs."
+    slower = f'--set lr.{kind}={ws.config.lr[kind]/2:g}'
+    alike = f'with {slower} and another --out everything is trained alike'
+    if kept_in(ws.path)!=ws.path: return alike   # a repetition has the rates of its study
+    begin = f'goes on from the end of epoch {epochs}' if epochs else 'begins this training anew'
+    return f'the same command with {slower} {begin}, {alike}'
+
 def optimizer(ws): # `Workspace`
     "The optimizer of every training of the study."
     return OPTIMIZERS[ws.config.optimizer]
@@ -50,9 +69,10 @@ def fit(ws,    # `Workspace`
        ):      # history, a row per epoch from 0
     "Train with the study's rate, epochs and callbacks; in bfloat16 where the device has it."
     learn.path = ws.path/'callbacks'/curve
-    if ws.cbs: learn.path.mkdir(parents=True, exist_ok=True)
+    if ws.cbs: make_folder(learn.path)
     if ws.precision!='float32': learn.add_cb(TrainedInBF16())
-    return learn.quietly(tell).fit_poly(ws.config.epochs[kind], ws.config.lr[kind], cbs=ws.cbs, kept=_kept(ws, tell))
+    with _going_on(ws, kind),writing(learn.path):
+        return learn.quietly(tell).fit_poly(ws.config.epochs[kind], ws.config.lr[kind], cbs=ws.cbs, kept=_kept(ws, tell))
 
 # %% ../nbs/24_recipes.ipynb #d766c670
 def history_file(curve # a classifier's name, `S`, `A_…`, …

@@ -26,7 +26,7 @@ from importlib.metadata import PackageNotFoundError,version
 import matplotlib.pyplot as plt
 import numpy as np,pandas as pd,torch
 from .classifiers import split_weights
-from .confidence import above_chance,affinity,chance_marks,concept_shares,gain_shares,null_rrc
+from .confidence import above_chance,affinity,chance_marks,concept_shares,gain_shares,gone_wrong,null_rrc
 from .confidence import order_explained,order_follows,order_shares,paired_tests,permuted_rrc,readings,transfer
 from .composite import fast_layout
 from .contexts import formal_context,lattice_line,lattices,persistence
@@ -247,7 +247,7 @@ def provenance(ws # `Workspace`
     settings = {k: str(v) for k,v in asdict(ws.config).items() if k!='files'}
     known = {n: entry['digest'] for n,entry in ws.config.files.items() if 'digest' in entry}
     if known: settings['files'] = ', '.join(f'{n} {d}' for n,d in known.items())
-    recorded = json.loads((ws.path/'provenance.json').read_text())
+    recorded = json.loads(ws.checked('provenance.json').read_text())
     entries = Ledger(ws.path).entries
     seconds = ', '.join(f'{name} {entry["seconds"]:.0f}' for name,entry in entries.items())
     return settings | recorded | {'seconds': seconds}
@@ -281,7 +281,7 @@ def crosseval_stages(ws):
 
 # %% ../nbs/25_results.ipynb #4e5a0013
 @table('accuracy', caption=lambda w: w.caption, section='accuracy', corner='images', painters=True,
-       heat=True, intervals=lambda ws: ws.boot.accuracy)
+       heat=True, intervals=lambda ws: ws.boot.accuracy, marks=lambda ws: _what_went_wrong(ws))
 def accuracy_table(ws): return ws.accuracy
 
 @table('accuracy_top5', caption=lambda w: w.top5, section='accuracy', folded=True, corner='images',
@@ -311,9 +311,19 @@ def _at_chance(ws):
     ratios = ws.rrc()
     return chance_marks(ws.boot, classes_of(ws)).loc[ratios.index, ratios.columns]
 
+def _what_went_wrong(ws):
+    "The cells of accuracies that the report marks, in words: at chance on the originals, below A_S."
+    wrong,accuracy = gone_wrong(ws.boot, classes_of(ws), ws.accuracy),ws.accuracy
+    marks = pd.DataFrame('', accuracy.index, accuracy.columns)
+    for j in wrong.index[wrong.at_chance]: marks.loc['original', j] = 'at chance'
+    for j in wrong.index[wrong.below_S]: marks.loc[j, j] = 'not above A_S'
+    return marks
+
 @table('evidence/chance', 'evidence', lambda w: w.chance, 'rrc', folded=True, later=True,
        corner='classifier')
-def chance_table(ws): return above_chance(ws.boot, classes_of(ws))
+def chance_table(ws):
+    wrong = gone_wrong(ws.boot, classes_of(ws), ws.accuracy)
+    return above_chance(ws.boot, classes_of(ws)).join(wrong[['start', 'at_chance', 'below_S']])
 
 # %% ../nbs/25_results.ipynb #25f7f1d4
 _RANKS = ['crosseval/ranks.npy', 'crosseval/names.json']   # what everything below is arithmetic on
@@ -726,9 +736,9 @@ def border_figure(ws):
 
 # %% ../nbs/25_results.ipynb #4e5a002a
 def _panel_numbers(ws):
-    "`00`, `01`, … for the images that are shown; none before anything was measured."
+    "`00`, `01`, … for the images that are shown; none before anything was measured, or while that is damaged."
     labels = ws.path/'crosseval'/'labels.npy'
-    if not labels.is_file(): return []
+    if not labels.is_file() or not ws.ledger.is_as_left('crosseval/labels.npy'): return []
     return [f'{k:02}' for k in range(min(ws.config.panels, len(np.load(labels, mmap_mode='r'))))]
 
 _AT_ONCE = 32   # panels whose images are kept
@@ -789,7 +799,7 @@ def table1_figure(ws, name):
         items=_of_table1, kind='')
 def figure3(ws, name):
     images,auto = ws.shuffled_images(6),ws.autoencoder(name)
-    file = ws.path/weights_file('table1', f'{name} random decoder')
+    file = ws.checked(weights_file('table1', f'{name} random decoder'))
     fresh = load_weights(file, SegNet(ws.config.widths, ws.config.convs)).to(ws.device)
     decoders = {f'{name} from S': auto.decoder, f'{name} from random': fresh.decoder}
     return overview(images, reconstruct(auto.encoder, decoders, images))
