@@ -6,8 +6,9 @@ Docs: https://aeclf.github.io/aeclf/confidence.html.md"""
 
 # %% auto #0
 __all__ = ['KINDS', 'TENTH', 'MEASURES', 'concept_shares', 'order_kind', 'order_shares', 'mean_of_others', 'kendall',
-           'order_follows', 'holm', 'paired_tests', 'Readings', 'readings', 'above_chance', 'chance_marks', 'transfer',
-           'gain_shares', 'null_rrc', 'permuted_rrc', 'order_explained', 'affinity', 'read_by_others']
+           'order_follows', 'holm', 'paired_tests', 'Readings', 'readings', 'above_chance', 'chance_marks',
+           'gone_wrong', 'transfer', 'gain_shares', 'null_rrc', 'permuted_rrc', 'order_explained', 'affinity',
+           'read_by_others']
 
 # %% ../nbs/15_confidence.ipynb #4c581158
 import warnings
@@ -208,6 +209,20 @@ def chance_marks(source,       # `Bootstrap`, or DataFrame of accuracies
     told = above_chance(source, classes)
     clear = told.clear.to_numpy()
     return pd.DataFrame(~(clear[:,None] & clear), told.index, told.index)
+
+# %% ../nbs/15_confidence.ipynb #0d15c152
+def gone_wrong(source,       # `Bootstrap`, or DataFrame of accuracies
+               classes=None, # K, as in `above_chance`
+               accuracy=None, # DataFrame of the accuracies of a `Bootstrap`; default: their means over the draws
+              ) -> pd.DataFrame: # index classifier; original, chance, start (on 𝔸_S), own; `at_chance`, `below_S`
+    "Who is at chance on the originals, and whose autoencoder is no better for it than 𝔸_S?"
+    r = readings(source)
+    known,chance = r if accuracy is None else readings(accuracy),_guessing(source, r.names, classes)
+    original,start,own = (o.mean(0) for o in (known.original, known.start, known.own))
+    at_chance = np.quantile(r.original, r.tails[0], axis=0)<=np.nan_to_num(chance)
+    table = dict(original=original, chance=chance, start=start, own=own,
+                 at_chance=at_chance, below_S=(own<=start) & (own<original))
+    return pd.DataFrame(table, index=pd.Index(r.names, name='classifier'))
 
 # %% ../nbs/15_confidence.ipynb #780e3891
 def _p_of_draws(draws):

@@ -55,6 +55,7 @@ class Config:
     panels: int = 25                # reconstruction panels that are drawn
     labels: str = 'data'            # `'own'`: no label is read, a classifier's answer on the original is true for it
     table1: bool = False            # also train the rows of Table 1 for every classifier
+    threads: int = 0                # of torch, which change sums in their last bits; 0: as many as there are when it begins
     added: tuple = ()               # names of classifiers that came to a study that had begun, in their order
     files: dict = field(default_factory=dict, compare=False) # what it names outside: as written → what it is known by
 
@@ -91,10 +92,11 @@ _COUNT = Rule(partial(_is_whole, least=1), 'a whole number from 1 up')
 _FROM_0 = Rule(partial(_is_whole, least=0), 'a whole number from 0 up')
 _COUNTS = Rule(_are_counts, 'a list of whole numbers from 1 up')
 _LIMIT = Rule(_is_limit, 'two numbers of images such as [100, 20], or []')
+_THREADS = Rule(lambda value: _is_whole(value, 0) and value<=1024, 'a whole number from 0 to 1024')
 _NAMES = Rule(_are_names, 'a list of names, each once, such as ["V"]')
 _RATE = Rule(_is_rate, 'a number above 0')
 _RULES = dict(size=_COUNT, seed=_FROM_0, bs=_COUNT, epochs=_FROM_0, lr=_RATE, widths=_COUNTS,
-              convs=_COUNTS, watch=_COUNT, limit=_LIMIT, panels=_COUNT, added=_NAMES)
+              convs=_COUNTS, watch=_COUNT, limit=_LIMIT, panels=_COUNT, added=_NAMES, threads=_THREADS)
 
 _IN_WORDS = {str: 'text in quotes', bool: 'true or false', int: 'a whole number', dict: 'a table'}
 
@@ -262,6 +264,7 @@ def difference(ours,  # `Config`
     "The first setting in which two configurations differ, in words."
     here,there = _with_tuples(asdict(ours)),_with_tuples(asdict(theirs))
     del here['files'],there['files']
+    if not here['threads'] or not there['threads']: here['threads'] = there['threads']   # of one of them nobody has said it
     if here==there: return ''
     key,then,now = _first_difference(here, there)
     if isinstance(there[key], dict):   # of a mapping only the entry in question
@@ -667,4 +670,5 @@ def grown(config, # a `Config`
     later = {name: full for name,full in held.classifiers.items() if name in held.added}
     if not set(config.added) <= set(later): return config
     more = replace(config, classifiers=later | config.classifiers, added=held.added)
-    return more if difference(more, held) else replace(held, files=config.files)
+    if difference(more, held): return more
+    return replace(held, files=config.files, threads=held.threads or config.threads)

@@ -143,6 +143,7 @@ class Information:
             rows.append((name, self.bins, intra, inter, base, intra_c, inter_c, n))
         return pd.DataFrame(rows, columns=_COLUMNS)
 
+# %% ../nbs/18_information.ipynb #18000301
 def information(originals,       # N×3×H×W, RGB in [0, 1], N ≥ 2
                 reconstructions, # mapping of names of autoencoders to N×3×H×W
                 bins=32,         # as in `nmi`

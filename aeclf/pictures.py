@@ -243,7 +243,9 @@ class Pictures(Dataset):
 # %% ../nbs/02_pictures.ipynb #68f3c50d
 def workers_for(n,    # pictures in an epoch
                 asked=None, # processes, where somebody says
+                device='cpu', # where the batches go
                ) -> int:    # processes that read pictures
-    "As many as asked for; else none for up to a thousand pictures, two for more."
+    "As many as asked for; else none for few pictures, two for more than 1,000, for a GPU up to eight."
     if asked is not None: return asked
+    if str(device).startswith('cuda'): return min(8, os.cpu_count() or 1) if n>200 else 0
     return 2 if n>1000 else 0

@@ -20,6 +20,7 @@ from .panels import LAB_CHANNELS,image_sheets
 from .reading import answer_sentences,barcode,draws_sentence,lattice_steps
 from .reconstruction import lab_limits,shuffled
 from .results import SECTIONS,SENTENCES,classes_of,epochs_of,made_of,names_of_classes,provenance,rows_of
+from .stages import sealed
 from .store import BadInput,atomic
 from .study import Study
 
@@ -72,10 +73,10 @@ def _page_rows(frame, digits, painters, between):
 
 # %% ../nbs/27_report.ipynb #27000002
 def _small_letters(intervals, marks):
-    "(row, column) → what stands below the number: its interval, and whether it is at chance."
-    texts = _interval_texts(intervals)
-    at_chance = [] if marks is None else [(i, j) for i in marks.index for j in marks.columns if marks.loc[i, j]]
-    return texts | {cell: ', '.join(filter(None, [texts.get(cell), 'at chance'])) for cell in at_chance}
+    "(row, column) → what stands below the number: its interval, and what is said of it."
+    texts,marked = _interval_texts(intervals),{} if marks is None else marks.stack().to_dict()
+    said = {cell: 'at chance' if mark is True else mark for cell,mark in marked.items() if mark}
+    return texts | {cell: ', '.join(filter(None, [texts.get(cell), words])) for cell,words in said.items()}
 
 def page_table(frame,        # the first level of the index becomes the headings of the rows
                caption,      # above it
@@ -85,7 +86,7 @@ def page_table(frame,        # the first level of the index becomes the headings
                painters=False, # rows are images: autoencoders, and the originals
                intervals=None, # tidy DataFrame: row, column, low, high
                heat=False,   # cells are coloured by their values in [0, 1]
-               marks=None,   # DataFrame of booleans: cells that are said to be at chance
+               marks=None,   # DataFrame of words for cells, or of booleans: those at chance
               ) -> dict:     # what the page asks for
     "A DataFrame as the page shows it."
     csvs = [_csv(frame, name)]
@@ -307,8 +308,8 @@ def _inlined():
 def write_report(study, # a finished `Study`
                 ) -> Path: # report.html in its folder
     "Write the report of `study`; `BadInput` if the study is not finished."
-    if missing := [name for name,entry,_ in study.progress() if not entry]:
-        raise BadInput(f'{study.path}: not finished ({missing[0]} is to do); run it first')
+    if missing := [f'{name} is to do: {why}' for name,entry,why in study.progress() if not entry]:
+        raise BadInput(f'{study.path}: not finished ({missing[0]}); run it first')
     text = _template(study.crosseval.rows).render(**page_parts(study), **_inlined())
-    with atomic(study.path/'report.html') as p: p.write_text(text, encoding='utf-8')
+    with atomic(study.path/'report.html') as p: p.write_bytes(sealed(text).encode())
     return study.path/'report.html'

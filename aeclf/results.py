@@ -26,11 +26,11 @@ from importlib.metadata import PackageNotFoundError,version
 import matplotlib.pyplot as plt
 import numpy as np,pandas as pd,torch
 from .classifiers import split_weights
-from .confidence import above_chance,affinity,chance_marks,concept_shares,gain_shares,null_rrc
+from .confidence import above_chance,affinity,chance_marks,concept_shares,gain_shares,gone_wrong,null_rrc
 from .confidence import order_explained,order_follows,order_shares,paired_tests,permuted_rrc,readings,transfer
 from .composite import fast_layout
 from .contexts import formal_context,lattice_line,lattices,persistence
-from .crosseval import CROSSEVAL_FILES,agreement,by_own_answers,cross_evaluate
+from .crosseval import CROSSEVAL_FILES,Pieces,agreement,by_own_answers,cross_evaluate
 from .crosseval import kept_answers,kept_kappa,per_class,save_crosseval
 from .data import images_digest
 from .information import Information,partners,plot_information
@@ -43,9 +43,9 @@ from .reconstruction import Artefacts,LabLimits,Quality,error_map,reconstruct,st
 from .rrc import WORDS,bootstrap,plot_rrc_epochs,rrc_epochs
 from .segnet import SegNet
 from .stages import Ledger,Stage,study_stages
-from .store import BadInput,atomic,load_weights,unknown,weights_meta
+from .store import BadInput,atomic,file_digest,load_weights,random_states,set_random_states,unknown,weights_meta
 from .tables import letters_of_all_scripts,plain_text,plot_table,write_table
-from .training import plot_histories
+from .training import plot_histories,read_kept,say_goes_on
 from .workspace import Workspace,weights_file
 
 # %% ../nbs/25_results.ipynb #4e5a0009
@@ -153,14 +153,39 @@ def _write_made(made, path, dpi=None, **look):
     save_figure(made, path)
     plt.close(made)
 
+class _Written:
+    "The files of a stage that are written: a process that goes on need not write them again."
+    def __init__(self, ws):
+        self.ws,self.file,self.files = ws,None,{}
+        if ws.unfinished is None: return
+        self.file,self.belongs = ws.unfinished.folder/'written.pt',ws.unfinished.belongs
+        held = read_kept(self.file, self.belongs)
+        if not held or not all(map(self._is_there, held['files'].items())): return
+        self.files = held['files']
+        set_random_states(held['random'])   # as they stood behind the last of them
+
+    def _is_there(self, entry):
+        file,known = entry
+        return (self.ws.path/file).is_file() and file_digest(self.ws.path/file)==known
+
+    def add(self, file):
+        if self.file is None: return
+        self.files[file] = file_digest(self.ws.path/file)
+        with atomic(self.file) as p:
+            torch.save(dict(belongs=self.belongs, files=self.files, random=random_states()), p)
+
 def write_results(ws,    # `Workspace`
                   stage, # its name
                   tell=lambda fraction: None, # called with the fraction done
                  ):
     "Make and write every row of a stage."
     rows = [(row, item, file) for row in rows_of(ws, stage) for item,file in row.files(ws).items()]
+    written = _Written(ws)
+    if n := len(written.files): say_goes_on(tell, f'goes on at file {n+1} of {len(rows)}', n/len(rows))
     for k,(row,item,file) in enumerate(rows, 1):
+        if file in written.files: continue
         _write_made(made_of(row, ws, item), ws.path/file, **row.look)
+        written.add(file)
         tell(k/len(rows))
     ws.forget_shared()
 
@@ -171,7 +196,7 @@ def written_stage(ws,    # `Workspace`
                  ) -> Stage:
     "The stage that writes all rows of its name."
     def work(tell):
-        write_results(ws, name, tell)
+        with ws.doing(name, needs): write_results(ws, name, tell)
         return words(ws)
     later = [file for row in rows_of(ws, name) if row.later for file in row.files(ws).values()]
     return Stage(name, needs, leaves_of(ws, name), work, later)
@@ -222,7 +247,7 @@ def provenance(ws # `Workspace`
     settings = {k: str(v) for k,v in asdict(ws.config).items() if k!='files'}
     known = {n: entry['digest'] for n,entry in ws.config.files.items() if 'digest' in entry}
     if known: settings['files'] = ', '.join(f'{n} {d}' for n,d in known.items())
-    recorded = json.loads((ws.path/'provenance.json').read_text())
+    recorded = json.loads(ws.checked('provenance.json').read_text())
     entries = Ledger(ws.path).entries
     seconds = ', '.join(f'{name} {entry["seconds"]:.0f}' for name,entry in entries.items())
     return settings | recorded | {'seconds': seconds}
@@ -239,8 +264,9 @@ def cross_evaluate_study(ws, tell):
     "Every classifier reads every autoencoder."
     classifiers = {name: ws.classifier(name) for name in ws.config.classifiers}
     encoder,decoders = ws.autoencoder().encoder,ws.decoders()
+    pieces = ws.unfinished and Pieces(ws.unfinished.folder, ws.unfinished.belongs)
     result = cross_evaluate(encoder, decoders, classifiers, ws.images.valid, ws.targets, tell,
-                            ws.config.labels)
+                            ws.config.labels, pieces)
     record_provenance(ws)
     save_crosseval(result, ws.path/'crosseval')
     return f'{len(result.labels)} images, {len(result.rows)}×{len(result.columns)} readings'
@@ -249,11 +275,13 @@ def cross_evaluate_study(ws, tell):
 def crosseval_stages(ws):
     leaves = ['provenance.json', *(f'crosseval/{name}' for name in CROSSEVAL_FILES)]
     needs = [file for files in _trained_weights(ws) for file in files]
-    return [Stage('cross-evaluation', needs, leaves, lambda tell: cross_evaluate_study(ws, tell))]
+    def work(tell):
+        with ws.doing('cross-evaluation', needs): return cross_evaluate_study(ws, tell)
+    return [Stage('cross-evaluation', needs, leaves, work)]
 
 # %% ../nbs/25_results.ipynb #4e5a0013
 @table('accuracy', caption=lambda w: w.caption, section='accuracy', corner='images', painters=True,
-       heat=True, intervals=lambda ws: ws.boot.accuracy)
+       heat=True, intervals=lambda ws: ws.boot.accuracy, marks=lambda ws: _what_went_wrong(ws))
 def accuracy_table(ws): return ws.accuracy
 
 @table('accuracy_top5', caption=lambda w: w.top5, section='accuracy', folded=True, corner='images',
@@ -283,9 +311,19 @@ def _at_chance(ws):
     ratios = ws.rrc()
     return chance_marks(ws.boot, classes_of(ws)).loc[ratios.index, ratios.columns]
 
+def _what_went_wrong(ws):
+    "The cells of accuracies that the report marks, in words: at chance on the originals, below A_S."
+    wrong,accuracy = gone_wrong(ws.boot, classes_of(ws), ws.accuracy),ws.accuracy
+    marks = pd.DataFrame('', accuracy.index, accuracy.columns)
+    for j in wrong.index[wrong.at_chance]: marks.loc['original', j] = 'at chance'
+    for j in wrong.index[wrong.below_S]: marks.loc[j, j] = 'not above A_S'
+    return marks
+
 @table('evidence/chance', 'evidence', lambda w: w.chance, 'rrc', folded=True, later=True,
        corner='classifier')
-def chance_table(ws): return above_chance(ws.boot, classes_of(ws))
+def chance_table(ws):
+    wrong = gone_wrong(ws.boot, classes_of(ws), ws.accuracy)
+    return above_chance(ws.boot, classes_of(ws)).join(wrong[['start', 'at_chance', 'below_S']])
 
 # %% ../nbs/25_results.ipynb #25f7f1d4
 _RANKS = ['crosseval/ranks.npy', 'crosseval/names.json']   # what everything below is arithmetic on
@@ -698,9 +736,9 @@ def border_figure(ws):
 
 # %% ../nbs/25_results.ipynb #4e5a002a
 def _panel_numbers(ws):
-    "`00`, `01`, … for the images that are shown; none before anything was measured."
+    "`00`, `01`, … for the images that are shown; none before anything was measured, or while that is damaged."
     labels = ws.path/'crosseval'/'labels.npy'
-    if not labels.is_file(): return []
+    if not labels.is_file() or not ws.ledger.is_as_left('crosseval/labels.npy'): return []
     return [f'{k:02}' for k in range(min(ws.config.panels, len(np.load(labels, mmap_mode='r'))))]
 
 _AT_ONCE = 32   # panels whose images are kept
@@ -761,7 +799,7 @@ def table1_figure(ws, name):
         items=_of_table1, kind='')
 def figure3(ws, name):
     images,auto = ws.shuffled_images(6),ws.autoencoder(name)
-    file = ws.path/weights_file('table1', f'{name} random decoder')
+    file = ws.checked(weights_file('table1', f'{name} random decoder'))
     fresh = load_weights(file, SegNet(ws.config.widths, ws.config.convs)).to(ws.device)
     decoders = {f'{name} from S': auto.decoder, f'{name} from random': fresh.decoder}
     return overview(images, reconstruct(auto.encoder, decoders, images))

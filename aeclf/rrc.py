@@ -159,6 +159,7 @@ class Words:
     by_class: str    # of that by class
     chance: str      # of the table of what guessing gives
     strength: str    # what classifiers differ in before they have read any autoencoder
+    nothing: str     # what j does on the originals who is at chance there: `j`, `original`, `chance`
     own: str         # what j does on its own autoencoder: `j`, `own`
     at_chance: str   # what several cannot do, who are not above chance
     tenth: str       # why that is too little: `share`, `original`
@@ -182,6 +183,7 @@ _LABELLED = Words(
     heading='Accuracy', table='accuracy, top-1', caption='Top-1 accuracy', top5='Top-5 accuracy',
     by_class='Accuracy by class', strength='accuracy on originals',
     chance='Is every classifier clearly above chance on its own autoencoder?',
+    nothing='{j} is at chance on the originals ({original:.2f}, guessing gives {chance:.2g})',
     own='{j} reads its own autoencoder at {own:.2f}',
     at_chance='cannot read their own autoencoders above chance',
     tenth='less than {share:.0%} of its {original:.2f} on the originals', remedy=_TRAIN_LONGER,
@@ -198,6 +200,7 @@ _UNLABELLED = Words(
     by_class='Answers kept, by what they are', strength='most frequent answer',
     chance='Does every classifier clearly keep more than its most frequent answer, '
            'on its own autoencoder?',
+    nothing='{j} says the same of every original',
     own='{j} keeps its answer on its own autoencoder for {own:.2f} of the images',
     at_chance='keep no more than chance on their own autoencoders', tenth='less than {share:.0%}',
     remedy=_TRAIN_LONGER+' A classifier that nearly always says the same keeps that whatever is '

@@ -6,8 +6,8 @@ from PIL import Image
 
 from aeclf.config import read_config, write_config
 from aeclf.store import BadInput
-from aeclf.study import Study
-from conftest import aeclf, one_line
+from aeclf.study import Study, accept
+from conftest import aeclf, one_line, without_digests
 
 net = 'from torch import nn\nfrom heads import head\ndef make(n_classes): return nn.Sequential(nn.Conv2d(3, 4, 5, 4), nn.{}(), nn.AdaptiveAvgPool2d(2), nn.Flatten(), head(n_classes))\n'
 head = 'from torch import nn\ndef head(n_classes): return nn.Linear(16, n_classes{})\n'
@@ -46,6 +46,7 @@ def home(whole, tmp_path):
     where = shutil.copytree(whole[0], tmp_path/'home')
     toml = where/'study'/'study.toml'
     toml.write_text(toml.read_text().replace(str(whole[0]), str(where)))
+    accept(where/'study', ['study.toml'])
     return where
 
 
@@ -219,6 +220,7 @@ def of_before(study):
     config.files.clear()
     write_config(config, study/'study.toml')
     for name in ('code', 'pictures'): shutil.rmtree(study/name)
+    without_digests(study)
 
 
 def test_a_study_of_before_is_finished_and_takes_its_files_once(home):

@@ -4,7 +4,7 @@ import json, re, shutil
 import pytest
 
 from aeclf.study import Study
-from conftest import aeclf
+from conftest import aeclf, without_digests
 
 tiny = ['--classifiers', 'L,R', '--epochs', '1,1,1', '--size', '32', '--controls', '--pretrain', 'folder:without']
 
@@ -71,6 +71,7 @@ def test_a_study_that_was_copied_is_finished_too(finished, tmp_path):
 def test_a_study_from_before_the_list_of_damaged_pictures_is_finished(finished, tmp_path):
     copy = shutil.copytree(finished, tmp_path/'copy')
     (copy/'autoencoder'/'damaged.txt').unlink()
+    without_digests(copy)
     entries = json.loads((copy/'stages.json').read_text())
     for without in (lambda left: [f for f in left if f != 'autoencoder/damaged.txt'], None):   # then the versions that did not note what was left
         for entry in entries.values(): entry.update(left=without(entry['left'])) if without else entry.pop('left')

@@ -6,7 +6,7 @@ from PIL import Image
 
 from aeclf.data import photograph
 from aeclf.pictures import rgb
-from aeclf.study import Study
+from aeclf.study import Study, accept
 from conftest import aeclf, one_line
 
 tiny = ['--classifiers', 'L,R', '--epochs', '1,1,1', '--size', '32']
@@ -65,6 +65,8 @@ def test_the_images_of_the_study_are_not_needed(finished, pictures, photo, tmp_p
     shutil.copytree(finished, study)
     toml = (study/'study.toml').read_text().replace(str(pictures), '/gone')
     (study/'study.toml').write_text(toml)
+    one_line(aeclf(tmp_path, 'reconstruct', photo, '--study', study), 'study.toml is damaged, or was edited by another hand')
+    accept(study, ['study.toml'])
     result = aeclf(tmp_path, 'reconstruct', photo, '--study', study)
     assert result.returncode == 0, result.stderr
     assert (study/'reconstructions'/'photo.jpg'/'said.csv').read_bytes() == expected

@@ -61,7 +61,7 @@ def test_stopped_and_gone_on_with(finished, pictures):
     while not (out/'autoencoder'/'S.safetensors').exists(): time.sleep(0.05); assert process.poll() is None
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)
-    assert process.returncode == 130 and 'goes on from the last finished stage' in err and 'Traceback' not in err
+    assert process.returncode == 130 and 'the same command goes on where it was' in err and 'Traceback' not in err
     done = aeclf(pictures.parent, 'status', out)
     assert 'to do' in done.stdout and done.returncode == 0
     assert aeclf(pictures.parent, 'run', '--data', f'folder:{pictures}', *tiny, '--out', out).returncode == 0

@@ -1,0 +1,173 @@
+"A study that is killed at any moment goes on where it was, and ends with the same bits; signals are requests; the file goes elsewhere."
+import json,multiprocessing,os,random,re,shutil,signal,sys,threading,time
+
+import pytest
+from conftest import aeclf, one_line
+
+KILLS = int(os.environ.get('AECLF_KILLS', 15))   # a long run has 100
+TINY = ['--classifiers', 'L,R', '--epochs', '3,3,2', '--size', '32', '--set', 'widths=[8,16]', '--set', 'convs=[1,1]', '--set', 'panels=4']
+KINDS = ('classifier', 'autoencoder', 'decoder', 'cross-evaluation')
+
+servers = multiprocessing.get_context('forkserver' if 'forkserver' in multiprocessing.get_all_start_methods() else 'spawn')
+if hasattr(servers, 'set_forkserver_preload'): servers.set_forkserver_preload(['aeclf.report', 'aeclf.all'])
+
+
+def run_and_die(args, log, stage, moment):
+    "The command in a process of its own, which kills itself so many seconds after the stage has begun."
+    from aeclf import cli
+    out = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    for stream in (1, 2): os.dup2(out, stream)
+    sys.stdout,sys.stderr = open(1, 'w', closefd=False), open(2, 'w', closefd=False)
+    plain = cli.LogLines
+    class Deadly(plain):
+        def __init__(self, name, *more):
+            super().__init__(name, *more)
+            timer = threading.Timer(moment, os.kill, (os.getpid(), signal.SIGKILL))
+            timer.daemon = True   # the end of the study does not wait for it
+            if name == stage: timer.start()
+    cli.LogLines = Deadly
+    cli.main(args)
+
+
+def start(args, log, stage='', moment=0.):
+    process = servers.Process(target=run_and_die, args=(list(map(str, args)), str(log), stage, moment))
+    process.start()
+    return process
+
+
+def ledger(study):
+    file = study/'stages.json'
+    return {k: v for k,v in json.loads(file.read_text()).items() if 'seconds' in v} if file.is_file() else {}
+
+
+def results(study):
+    "Bytes of all files that say nothing of time."
+    apart = ('stages.json', 'report.html', 'study.toml')
+    return {str(p.relative_to(study)): p.read_bytes() for p in study.rglob('*') if p.is_file() and p.name not in apart and not p.name.startswith('.')}
+
+
+@pytest.fixture(scope='module')
+def undisturbed(pictures):
+    "A study that nobody disturbs, and what runs it."
+    out,run = pictures.parent/'undisturbed', ['run', '--data', f'folder:{pictures}', *TINY, '--out']
+    process = start([*run, out], pictures.parent/'undisturbed.log')
+    process.join()
+    assert process.exitcode == 0, (pictures.parent/'undisturbed.log').read_text()
+    assert not (out/'unfinished').exists()
+    return out, run
+
+
+def test_killed_at_random_moments(undisturbed, tmp_path):
+    whole,run = undisturbed
+    out,log,draw,took,killed = tmp_path/'killed', tmp_path/'log', random.Random(0), ledger(whole), []
+    meant = {s: 0 for s in took}
+    while len(killed) < KILLS:
+        left = [s for s in took if s not in ledger(out)]
+        if not left:   # once more from the decoders on
+            for p in (out/'decoders').iterdir(): p.unlink()
+            meant,left = {s: 0 for s in took}, [s for s in took if s.startswith('decoder')]
+        stage = next((s for s in left if meant[s] < (2 if s.startswith(KINDS[:3]) else 1)), 'none')
+        if stage in meant: meant[stage] += 1
+        process = start([*run, out], log, stage, 0.8*draw.random()*took.get(stage, {}).get('seconds', 0))
+        process.join()
+        assert process.exitcode in (0, -signal.SIGKILL), log.read_text()
+        killed += [s for s in took if s not in ledger(out)][:1]   # a moment that came after the last stage does not count
+    last = start([*run, out], log)
+    last.join()
+    assert last.exitcode == 0, log.read_text()
+    assert not (out/'unfinished').exists() and not list(out.rglob('*.part*'))
+    assert all(any(s.startswith(kind) for s in killed) for kind in KINDS), killed
+    ours,theirs = results(out), results(whole)
+    assert [f for f in {**ours, **theirs} if ours.get(f) != theirs.get(f)] == []
+    told = re.findall(r'^(\S.*?)  +epoch (\d+) of', log.read_text(), re.M)
+    for of in set(told): assert told.count(of) <= 1+sum(s == of[0] for s in killed)   # an epoch is done again only where it was lost
+    assert re.search(r'goes on at epoch \d of \d', log.read_text())
+
+
+@pytest.mark.parametrize('name, code', [('SIGINT', 130), ('SIGTERM', 143), ('SIGHUP', 129)])
+def test_signals(undisturbed, tmp_path, name, code):
+    whole,run = undisturbed
+    out,log = tmp_path/'stopped', tmp_path/'log'
+    shutil.copytree(whole, out)
+    held = json.loads((out/'stages.json').read_text())
+    del held['decoder R']
+    (out/'stages.json').write_text(json.dumps(held))
+    (out/'decoders'/'R.safetensors').unlink()
+    process = start([*run, out, '--accept', 'stages.json'] if 'ledger' in held else [*run, out], log)
+    kept = out/'unfinished'/'decoder R'/'training.pt'
+    while not kept.exists(): time.sleep(0.01); assert process.is_alive(), log.read_text()
+    os.kill(process.pid, getattr(signal, name))
+    process.join()
+    assert process.exitcode == code and kept.exists()
+    assert 'stopped in decoder R; the same command goes on where it was' in log.read_text() and 'Traceback' not in log.read_text()
+    again = start([*run, out], log)
+    again.join()
+    assert again.exitcode == 0 and re.search(r'decoder R +goes on (at epoch 2 of 2|after the last epoch)', log.read_text())
+    ours,theirs = results(out), results(whole)
+    assert [f for f in {**ours, **theirs} if ours.get(f) != theirs.get(f)] == []
+
+
+def test_the_file_goes_elsewhere(undisturbed, tmp_path):
+    whole,run = undisturbed
+    process = start(['run', '--config', whole/'study.toml', '--out', tmp_path/'elsewhere'], tmp_path/'log')
+    process.join()
+    assert process.exitcode == 0, (tmp_path/'log').read_text()
+    ours,theirs = results(tmp_path/'elsewhere'), results(whole)
+    assert [f for f in {**ours, **theirs} if ours.get(f) != theirs.get(f)] == []
+
+
+def test_threads_are_kept(undisturbed, tmp_path):
+    import tomllib,torch
+    whole,run = undisturbed
+    threads = tomllib.loads((whole/'study.toml').read_text())['threads']
+    assert threads == torch.get_num_threads() == json.loads((whole/'provenance.json').read_text())['threads']
+    one_line(aeclf(tmp_path, *run, whole, '--set', f'threads={threads+1}'), f'threads is {threads} there and {threads+1} here')
+    one_line(aeclf(tmp_path, *run, 'x', '--set', 'threads=-1'), 'threads is -1', '0 to 1024')
+    out = tmp_path/'more'
+    shutil.copytree(whole, out)
+    (out/'rrc.csv').unlink()
+    torch.set_num_threads(threads+1)
+    try: result = aeclf(tmp_path, *run, out)
+    finally: torch.set_num_threads(threads)
+    assert result.returncode == 0 and f'threads: {threads}, as when this study began, here there would be {threads+1}' in result.stdout
+
+
+class StopAfter:
+    "Breaks a training off after so many batches."
+    def __init__(self, n): self.n,self.told = n,0
+    def __call__(self, fraction):
+        self.told += 1
+        if self.told == self.n: raise InterruptedError('the power has failed')
+
+
+@pytest.fixture(scope='module')
+def shards(pictures):
+    from aeclf.unlabelled import write_shards
+    return write_shards(pictures, pictures.parent/'shards', per=8)
+
+
+@pytest.mark.parametrize('workers', [0, 1, 2])
+@pytest.mark.parametrize('kind', ['folder', 'shards'])
+def test_workers_and_streams(pictures, shards, tmp_path, kind, workers):
+    "Broken off in the middle of epochs and between them, with every number of processes that read."
+    from fastai.data.core import DataLoaders
+    from aeclf.segnet import SegNet
+    from aeclf.store import digest,seeded
+    from aeclf.training import Kept,ae_learner
+    from aeclf.unlabelled import unlabelled
+    source = f'folder:{pictures}' if kind == 'folder' else f'shards:{shards}'
+
+    def trained(n, **kept):
+        tell = StopAfter(n)
+        with seeded(0):
+            dls = DataLoaders(*(unlabelled(source, 32, 5, num_workers=k) for k in (workers, 0)), device='cpu')
+            learn = ae_learner(dls, SegNet((4,), (1,))).quietly(tell)
+            try: history = learn.fit_poly(3, 1e-2, kept=Kept(tmp_path/'training.pt', tell=tell, **kept) if kept else None)
+            except InterruptedError: return None
+        return digest(learn.model),history.to_csv()
+
+    whole = trained(1000)
+    for every,stops in ((0, (2, 6)), (1e9, (8,))):
+        for n in stops: assert trained(n, every=every) is None
+        assert trained(1000, every=every) == whole
+        (tmp_path/'training.pt').unlink()
