@@ -501,7 +501,7 @@ def _picture_loaders(train, valid, vocab, root, size, bs, framing, limit, device
         return Pictures(items, vocab, tfm(size, framing), ids)
     n_train,n_valid = limit or (None, None)
     halves = part(train, n_train, train_tfm),part(valid, n_valid, valid_tfm)
-    return dataloaders(*halves, bs, device, workers_for(len(halves[0]), num_workers))
+    return dataloaders(*halves, bs, device, workers_for(len(halves[0]), num_workers, device))
 
 # %% ../nbs/04_data.ipynb #1ed01658
 def _left_out_notes(path, n_used, n_bad, outside):
@@ -668,7 +668,7 @@ def cifar10(path,          # folder that holds `cifar-10-batches-py`
         return Pictures(_limited(items, n), vocab, tfm(size, 'whole'), _limited(ids, n))
     n_train,n_test = limit or (None, None)
     halves = half(True, n_train, train_tfm),half(False, n_test, valid_tfm)
-    dls = dataloaders(*halves, bs, device, workers_for(len(halves[0]), num_workers))
+    dls = dataloaders(*halves, bs, device, workers_for(len(halves[0]), num_workers, device))
     dls.read = sorted(Path(path, CIFAR10.base_folder).iterdir())
     return dls
 
