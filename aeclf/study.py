@@ -292,8 +292,9 @@ def prepare(self:Study,
 ):
     "Check a new study and make its folder, and take what it names outside; `run` does this first."
     toml = self.path/'study.toml'
-    if not toml.is_file(): self.check()
-    self.check_room(studies)
+    if not toml.is_file():
+        self.check()
+        self.check_room(studies)
     with alone(self.path):
         self.ledger.check('study.toml')
         as_the_folder_is(self.path, self.config)
@@ -302,6 +303,7 @@ def prepare(self:Study,
         self._take_threads()
         self._take_files(new)
         if new: self.keep_notes()
+        else: self.check_room(studies)   # which looks at what it names outside
         if lowered: self._keep_settings()
 
 @patch
