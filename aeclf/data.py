@@ -508,7 +508,7 @@ def _left_out_notes(path, n_used, n_bad, outside):
     "How many files below `path` are passed over, and how many pictures lie `outside`."
     pictures,passed = look_through(path)
     kinds = list(passed.values())
-    counts = {'hidden': kinds.count('hidden'), 'no pictures by their names': len(kinds)-kinds.count('hidden'),
+    counts = {'hidden': kinds.count('hidden'), 'not named like pictures': len(kinds)-kinds.count('hidden'),
               f'pictures outside of {outside}': len(pictures)-n_used-n_bad}
     left_out = ', '.join(f'{n} {what}' for what,n in counts.items() if n>0)
     return [f'left out: {left_out}'] if left_out else []
@@ -609,7 +609,7 @@ def _pictures_notes(path, train, valid, copies, parts, bad):
     "What a reader of the study should know of how the pictures were found."
     learnt,measured = (f'{len(o):,} pictures' for o in (train, valid))
     notes = [f'to train on {learnt}; to measure on {measured}']
-    if parts is None: notes = _split_notes(path, 'train/ beside a valid/', learnt, measured)
+    if parts is None: notes = _split_notes(path, 'train/ and valid/', learnt, measured)
     outside = ' and '.join(f'{d.name}/' for d in parts or ())
     n_used = len(train)+len(valid)+len(copies)
     return notes+_copies_notes(copies)+_left_out_notes(path, n_used, len(bad), outside)

@@ -260,7 +260,7 @@ def _with_words(stage, config):
             raise BadInput(f'{stage.name}: {_out_of_memory(stage, config)}') from e
     return replace(stage, work=work)
 
-# %% ../nbs/26_study.ipynb #57d00004
+# %% ../nbs/26_study.ipynb #13260002
 @patch
 def _take_threads(self:Study):
     "Enter with how many threads the study is done, unless that is entered."
@@ -285,6 +285,7 @@ def its_threads(self:Study, say): # called with a line where the machine would g
     try: yield
     finally: torch.set_num_threads(here)
 
+# %% ../nbs/26_study.ipynb #57d00004
 @patch
 def prepare(self:Study,
     studies=1, # wanted in all, with repetitions: there has to be room for them
