@@ -214,10 +214,11 @@ def room_needed(self:Study,
     "How much room the study will take up that it does not take up yet, while it runs."
     weights,others = self._weight_bytes(),self._other_bytes()
     to_come = {f: size for f,size in (weights | others).items() if not (self.path/f).is_file()}
-    in_training = 3*max((size for f,size in weights.items() if f in to_come), default=0)
+    of_weights = [size for f,size in weights.items() if f in to_come]
+    in_training = sum(of_weights)+3*max(of_weights, default=0)
     begun = len(list(self.path.glob('seeds/*/study.toml')))
     of_each = sum(weights.values())+sum(others.values())-others['report.html']
-    return sum(to_come.values())+in_training+max(0, studies-1-begun)*of_each
+    return max(in_training, sum(to_come.values()))+max(0, studies-1-begun)*of_each
 
 # %% ../nbs/26_study.ipynb #0d15c265
 def _in_bytes(n):
