@@ -510,7 +510,8 @@ def add_all(self:Study,
     self.networks = self.networks | handed
     if more==self.config: return self
     self.config = more
-    try: self._admit(before[0])
+    try:
+        with alone(self.path): self._admit(before[0])
     except BaseException:
         self.config,self.networks = before
         raise
