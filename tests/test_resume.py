@@ -30,6 +30,7 @@ def run_and_die(args, log, stage, moment):
 
 
 def start(args, log, stage='', moment=0.):
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)   # else the command is one that does not hear it, as under nohup
     process = servers.Process(target=run_and_die, args=(list(map(str, args)), str(log), stage, moment))
     process.start()
     return process
