@@ -293,8 +293,10 @@ def prepare(self:Study,
 ):
     "Check a new study and make its folder, and take what it names outside; `run` does this first."
     toml = self.path/'study.toml'
-    if not toml.is_file(): self.check()
-    self.check_room(studies)
+    begun = toml.is_file()
+    if not begun:
+        self.check()
+        self.check_room(studies)
     with alone(self.path):
         self.ledger.check('study.toml')
         as_the_folder_is(self.path, self.config)
@@ -304,6 +306,7 @@ def prepare(self:Study,
         self._take_files(new)
         if new: self.keep_notes()
         if lowered: self._keep_settings()
+    if begun: self.check_room(studies)   # its pictures may have been taken anew
 
 @patch
 def _take_what_is_left(self:Study, say):
