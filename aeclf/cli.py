@@ -320,7 +320,7 @@ _HELP = dict(
            'may be repeated. What depends on it is done again. Without other options the study in --out is meant.',
     print_config='Print the whole configuration with a comment beside every setting, as a file for --config; '
                  'nothing is run.',
-    quick='Few images and one epoch each: the same way in under a minute.')
+    quick='Few images and one epoch each: to see the way, not the result; at 64 pixels in under a minute.')
 
 def _option(name, *flags, **more): return typer.Option(*flags, help=_HELP[name], **more)
 

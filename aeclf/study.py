@@ -293,8 +293,12 @@ def prepare(self:Study,
 ):
     "Check a new study and make its folder, and take what it names outside; `run` does this first."
     toml = self.path/'study.toml'
+<<<<<<< ours
     begun = toml.is_file()
     if not begun:
+=======
+    if not toml.is_file():
+>>>>>>> theirs
         self.check()
         self.check_room(studies)
     with alone(self.path):
@@ -305,6 +309,7 @@ def prepare(self:Study,
         self._take_threads()
         self._take_files(new)
         if new: self.keep_notes()
+        else: self.check_room(studies)   # which looks at what it names outside
         if lowered: self._keep_settings()
     if begun: self.check_room(studies)   # its pictures may have been taken anew
 
@@ -511,7 +516,8 @@ def add_all(self:Study,
     self.networks = self.networks | handed
     if more==self.config: return self
     self.config = more
-    try: self._admit(before[0])
+    try:
+        with alone(self.path): self._admit(before[0])
     except BaseException:
         self.config,self.networks = before
         raise
