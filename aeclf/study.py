@@ -293,12 +293,7 @@ def prepare(self:Study,
 ):
     "Check a new study and make its folder, and take what it names outside; `run` does this first."
     toml = self.path/'study.toml'
-<<<<<<< ours
-    begun = toml.is_file()
-    if not begun:
-=======
     if not toml.is_file():
->>>>>>> theirs
         self.check()
         self.check_room(studies)
     with alone(self.path):
@@ -311,7 +306,6 @@ def prepare(self:Study,
         if new: self.keep_notes()
         else: self.check_room(studies)   # which looks at what it names outside
         if lowered: self._keep_settings()
-    if begun: self.check_room(studies)   # its pictures may have been taken anew
 
 @patch
 def _take_what_is_left(self:Study, say):
