@@ -137,6 +137,7 @@ def _stopping(line, asked):
             yield tell_or_stop
     return stopping_line
 
+# %% ../nbs/28_cli.ipynb #28000302
 @contextmanager
 def stoppable():
     "Lines of progress that stop after a signal: yields a `progress_line` of that kind."

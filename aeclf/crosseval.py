@@ -247,6 +247,7 @@ class Pieces:
             np.savez(p, belongs=self.belongs, behind=self.batches, labels=np.concatenate(truths), **held)
         self.first,self.last = self.batches,time.monotonic()
 
+# %% ../nbs/10_crosseval.ipynb #13100006
 def _without_first(dl, batches):
     "The batches of a loader behind so many first ones."
     if not batches: return dl

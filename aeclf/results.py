@@ -189,6 +189,7 @@ def write_results(ws,    # `Workspace`
         tell(k/len(rows))
     ws.forget_shared()
 
+# %% ../nbs/25_results.ipynb #25000301
 def written_stage(ws,    # `Workspace`
                   name,  # of the stage
                   needs, # files that it reads, below the study's folder

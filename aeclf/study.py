@@ -317,6 +317,7 @@ def _take_what_is_left(self:Study, say):
     names = ['what its stages left'][:len(taken)]+others
     if self.ledger.entries and names: say(f'{", ".join(names)}: taken as it is now, this study had no record of it')
 
+# %% ../nbs/26_study.ipynb #26000301
 @patch
 def run(self:Study,
     line=no_line,     # context manager: a stage's name → a function that takes the fraction done

@@ -364,12 +364,13 @@ def say_goes_on(tell, # as `Learner.quietly` takes it; has a `goes_on` if it wan
     "Tell where something goes on."
     if hasattr(tell, 'goes_on'): tell.goes_on(words, fraction)
 
-# %% ../nbs/09_training.ipynb #13090010
+# %% ../nbs/09_training.ipynb #13090019
 def _can_be_read(file):
     "Can a file be read without executing anything? Its tensors are not."
     try: return bool(torch.load(file, map_location='cpu', weights_only=True, mmap=True))
     except Exception: return False   # torch raises nearly everything
 
+# %% ../nbs/09_training.ipynb #13090010
 class KeepTraining(WithoutState, Callback):
     "Keep a training in a file while it goes on, and begin it where it was."
     order = 1000   # after what changes anything
@@ -460,6 +461,7 @@ class Kept:
         counting = [_CountOn(epoch, self.held['batches'])] if self.held else []
         with learn.added_cbs([keep, *counting]), _epochs_from(learn, epoch, keep.go_on): yield
 
+# %% ../nbs/09_training.ipynb #13090018
 def _where_it_goes_on(held, n_epoch, n_batches):
     "In words, and the fraction that is done."
     epoch,batches = held['epoch'],held['batches']
