@@ -6,9 +6,9 @@ Docs: https://aeclf.github.io/aeclf/store.html.md"""
 
 # %% auto #0
 __all__ = ['BadInput', 'Note', 'shortened', 'unknown', 'free_bytes', 'cannot_be_written', 'writing', 'is_out_of_memory',
-           'at_work_in', 'make_folder', 'atomic', 'in_float32', 'seeded', 'random_states', 'set_random_states',
-           'save_weights', 'bytes_of', 'weights_meta', 'is_own', 'read_tensors', 'bare_names', 'renamed', 'fill',
-           'load_weights', 'check_values', 'frozen_in_scripts', 'digest', 'file_digest', 'copied']
+           'at_work_in', 'make_folder', 'atomic', 'forget_parts', 'in_float32', 'seeded', 'random_states',
+           'set_random_states', 'save_weights', 'bytes_of', 'weights_meta', 'is_own', 'read_tensors', 'bare_names',
+           'renamed', 'fill', 'load_weights', 'check_values', 'frozen_in_scripts', 'digest', 'file_digest', 'copied']
 
 # %% ../nbs/01_store.ipynb #eb17c2a8
 import copy,difflib,errno,hashlib,io,json,os,random,re,shutil
@@ -189,6 +189,22 @@ def atomic(path, # the file that shall exist in the end; missing folders are mad
             _hand_to_drive(part)
             os.replace(part, path)
         finally: _remove(part)
+
+# %% ../nbs/01_store.ipynb #01000302
+def _is_alive(pid):
+    "May there be such a process here?"
+    if os.name=='nt': return True   # asking would end it there
+    try: os.kill(pid, 0)
+    except ProcessLookupError: return False
+    except OSError: return True
+    return True
+
+def forget_parts(folder # that nobody else writes to
+                ):
+    "Remove what processes that are no more had begun to write below a folder."
+    for part in Path(folder).rglob('.*.part*'):
+        found = re.fullmatch(r'\..+\.(\d+)\.part(\.[^.]+)?', part.name)
+        if found and not _is_alive(int(found[1])): part.unlink(missing_ok=True)
 
 # %% ../nbs/01_store.ipynb #7d33c4f9
 def _cuda_restorer():

@@ -167,7 +167,7 @@ def tell_of_files(self:Study,
 import tempfile
 import numpy as np,torch
 from .segnet import SegNet
-from .store import at_work_in,bytes_of,free_bytes,is_out_of_memory,writing
+from .store import at_work_in,bytes_of,forget_parts,free_bytes,is_out_of_memory,writing
 from .training import Diverged
 
 # %% ../nbs/26_study.ipynb #0d15c263
@@ -329,6 +329,7 @@ def run(self:Study,
     self.prepare()
     with alone(self.path) as words:
         if words: say(words)
+        forget_parts(self.path)
         self._take_what_is_left(say)
         for note in self.notes: say(f'note: {note}')
         if self.tell_of_files(say, pictures=True): self.forget_images()

@@ -108,7 +108,7 @@ def with_handed(config,   # a `Config`
         held = images_digest(images[1], config.labels=='data')
         config = replace(config, data=f'given:{held[:16]}')
     if not networks: return config
-    named = [f'{name}={full}' for name,full in full_names(networks).items()]
+    named = [f'{name}={_given_name(name, _handed(name, o))}' for name,o in networks.items()]
     given = named_classifiers(','.join(named))
     own = {n.casefold() for n,full in config.classifiers.items() if split_weights(full)[0]!='given'}
     if twice := [n for n in given if n.casefold() in own]:
