@@ -201,7 +201,7 @@ def test_a_ledger_of_before_is_taken_as_it_is_once(whole, args, tmp_path):
 
 def begin(args, out):
     "A run in a process of its own, that has begun to train."
-    process = subprocess.Popen([*command, *map(str, args[1][:-1]), str(out), '--epochs', '1,100,1'], cwd=args[0], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen([*command, *map(str, args[1][:-1]), str(out), '--epochs', '1,3000,1'], cwd=args[0], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     while not ((out/'classifiers'/'own.safetensors').exists() and holds(process, out)): time.sleep(0.05); assert process.poll() is None, process.communicate()
     return process
 
@@ -213,7 +213,7 @@ def test_a_second_run_is_refused_and_a_killed_one_leaves_no_lock(args, tmp_path)
     out = tmp_path/'twice'
     process = begin(args, out)
     try:
-        words = [*args[1][:-1], out, '--epochs', '1,100,1']
+        words = [*args[1][:-1], out, '--epochs', '1,3000,1']
         one_line(aeclf(args[0], *words), f'process {process.pid} on ', 'runs this study', '--out')
         settings = (out/'study.toml').read_bytes()
         assert f'process {process.pid} on ' in aeclf(args[0], 'run', '--out', out, '--add', 'V').stderr and (out/'study.toml').read_bytes() == settings
