@@ -43,9 +43,11 @@ def opened(browser, study):
         page.on('console', lambda m: said.append(m.text))
         page.on('pageerror', lambda e: said.append(str(e)))
         page.on('request', lambda r: asked.append(r.url))
-        page.goto(f'file://{study}/report.html')
-        page.wait_for_function('document.querySelector("#shown").textContent && document.querySelectorAll(".plot .main-svg").length')
         pages.append(page)
+        page.goto(f'file://{study}/report.html')
+        # locators, not `wait_for_function`: asked a second time it needs an eval, which the page forbids
+        page.locator('#shown:not(:empty)').wait_for(state='attached')
+        page.locator('.plot .main-svg').first.wait_for(state='attached')
         return page
     yield open_page
     for page in pages: page.close()
