@@ -312,6 +312,8 @@ _HELP = dict(
     skip_unreadable='Leave out files of folder:PATH that cannot be read as images; '
                     'else they are listed and nothing begins.',
     device='auto, cpu, cuda or mps (Apple); auto takes a GPU where there is one.',
+    precision='float32, bfloat16 (faster where the processor has it, a few answers differ), or auto, the default: '
+              'measuring in float32, training in bfloat16 on a GPU that has it, else in float32.',
     config='A study.toml, or the folder of a study: its settings count more than those of the preset.',
     set='A setting by its name, such as lr.decoders=0.001 or "widths=[16,32,64]"; may be repeated, and counts more '
         'than all the rest.',
@@ -342,6 +344,7 @@ def run(
     controls: Annotated[bool, _option('controls', '--controls')] = False,
     skip_unreadable: Annotated[Optional[bool], _option('skip_unreadable', '--skip-unreadable')] = None,
     device: Annotated[str, _option('device')] = 'auto',
+    precision: Annotated[Optional[str], _option('precision')] = None,
     quick: Annotated[Optional[bool], _option('quick', '--quick')] = None,
     config: Annotated[Optional[Path], _option('config')] = None,
     settings: Annotated[Optional[list[str]], _option('set', '--set', metavar='KEY=VALUE')] = None,
@@ -355,7 +358,7 @@ def run(
     """
     from aeclf.config import commented,read_settings
     from aeclf.study import configure,study_folder
-    said = [data, classifiers, size, epochs, seed, quick, preset, autoencoder, pretrain, skip_unreadable, labels, config]
+    said = [data, classifiers, size, epochs, seed, quick, preset, autoencoder, pretrain, skip_unreadable, labels, precision, config]
     if (add or accept) and not settings and said==[None]*len(said): config = _study_to_extend(out)
     asked = configure(*said[:-1], config, read_settings(settings or []))
     folder = out or study_folder(asked.data)
@@ -379,12 +382,19 @@ def _as_it_came(study, name):
     came = study.origin(name)
     return f'{name} (trained, {came})' if came else name
 
+def _precisions(study):
+    "In which precision is trained and measured, and what speaks against it."
+    if study.config.precision=='auto': return study.precision   # that of training, measuring is in float32
+    from aeclf.training import has_bfloat16
+    slow = study.measuring=='bfloat16' and not has_bfloat16(study.device)
+    return study.measuring+(', which it has to imitate: float32 is faster here' if slow else '')
+
 def _print_beginning(study):
     "What is run, where."
     from aeclf.stages import is_ledger_lost
     c = study.config
     print(f'{c.data}, {c.size} pixels, {", ".join(_as_it_came(study, n) for n in c.classifiers)}, seed {c.seed}, '
-          f'on {study.device} in {study.precision} → {study.path}', flush=True)
+          f'on {study.device} in {_precisions(study)} → {study.path}', flush=True)
     if study.words.line: print(study.words.line, flush=True)
     if c.skip_unreadable: print(_left_out(getattr(study.images, 'skipped', {})), flush=True)
     if is_ledger_lost(study.ledger, study.stages):

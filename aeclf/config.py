@@ -55,6 +55,7 @@ class Config:
     panels: int = 25                # reconstruction panels that are drawn
     labels: str = 'data'            # `'own'`: no label is read, a classifier's answer on the original is true for it
     table1: bool = False            # also train the rows of Table 1 for every classifier
+    precision: str = 'auto'         # in which layers multiply: `'float32'`, `'bfloat16'`; `'auto'`: training as suits the device, measuring float32
     threads: int = 0                # of torch, which change sums in their last bits; 0: as many as there are when it begins
     added: tuple = ()               # names of classifiers that came to a study that had begun, in their order
     files: dict = field(default_factory=dict, compare=False) # what it names outside: as written → what it is known by
@@ -107,7 +108,8 @@ def _rule(key, default):
     return _RULES.get(key, of_kind)
 
 # %% ../nbs/21_config.ipynb #b1a70007
-_CHOICES = dict(framing=FRAMINGS, decoder_start=('S', 'random'), labels=('data', 'own'))
+_CHOICES = dict(framing=FRAMINGS, decoder_start=('S', 'random'), labels=('data', 'own'),
+                precision=('auto', 'float32', 'bfloat16'))
 
 def _choices(key):
     "The words that a setting can be; None where any text will do."
@@ -564,6 +566,7 @@ def configure(
     pretrain=None,    # as `Config` takes it
     skip_unreadable=None, # as `Config` takes it
     labels=None,      # as `Config` takes it; default: the preset's, else `'data'`; of images:PATH `'own'`
+    precision=None,   # as `Config` takes it; default: the preset's, else `'auto'`
     config=None,      # a study.toml, or the folder of a study: what it says counts more than the preset
     settings=None,    # key → value, such as `{'lr.decoders': 0.001}`: these count more than all the rest
 ) -> Config:
@@ -571,7 +574,7 @@ def configure(
     if size is not None and not _COUNT.holds(size):
         raise BadInput(f'--size {size}: give the edge of the images in pixels, such as 64')
     said = _said(data=data, size=size, seed=seed, quick=quick, autoencoder=autoencoder,
-                 pretrain=pretrain, skip_unreadable=skip_unreadable, labels=labels)
+                 pretrain=pretrain, skip_unreadable=skip_unreadable, labels=labels, precision=precision)
     given,single = config_settings(config) if config else {},_checked_settings(settings or {})
     values = _below(preset, given, said | single) | said
     if (said | single).get('quick'): values |= _quickly()
@@ -593,7 +596,8 @@ def _options(config):
     epochs = ','.join(str(config.epochs[k]) for k in _TRAININGS)
     options = dict(classifiers=named, size=config.size, epochs=epochs, seed=config.seed,
                    autoencoder=config.autoencoder, pretrain=config.pretrain,
-                   labels='' if config.labels=='data' else config.labels)
+                   labels='' if config.labels=='data' else config.labels,
+                   precision='' if config.precision=='auto' else config.precision)
     return {k: v for k,v in options.items() if v!=''}
 
 def _left_to_set(preset, config):

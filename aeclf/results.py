@@ -231,7 +231,7 @@ def _circumstances(ws):
     watched = f'curves: {min(ws.config.watch, len(valid))} of the validation images at most'
     return dict(
         images=_images_in_words(ws), digest=digest, device=ws.device,
-        precision=f'{ws.precision} in training, float32 in measuring',
+        precision=f'{ws.precision} in training, {ws.measuring} in measuring',
         memory_format=_layout_in_words(ws), watched=watched, **notes, threads=torch.get_num_threads(),
         versions=', '.join(f'{name} {_version_of(name)}' for name in packages),
         machine=f'Python {platform.python_version()}, {platform.system()} {platform.machine()}')
@@ -267,7 +267,7 @@ def cross_evaluate_study(ws, tell):
     encoder,decoders = ws.autoencoder().encoder,ws.decoders()
     pieces = ws.unfinished and Pieces(ws.unfinished.folder, ws.unfinished.belongs)
     result = cross_evaluate(encoder, decoders, classifiers, ws.images.valid, ws.targets, tell,
-                            ws.config.labels, pieces)
+                            ws.config.labels, pieces, ws.measuring)
     record_provenance(ws)
     save_crosseval(result, ws.path/'crosseval')
     return f'{len(result.labels)} images, {len(result.rows)}×{len(result.columns)} readings'

@@ -6,7 +6,7 @@ Docs: https://aeclf.github.io/aeclf/rrc.html.md"""
 
 # %% auto #0
 __all__ = ['WORDS', 'rrc', 'serves', 'rrc_epochs', 'plot_rrc_epochs', 'Words', 'resample_groups', 'most_frequent', 'Bootstrap',
-           'bootstrap']
+           'bootstrap', 'cell_changes']
 
 # %% ../nbs/12_rrc.ipynb #31328a05
 import warnings
@@ -70,15 +70,18 @@ def _autoencoders(rows, columns):
     "Those of `rows` that are autoencoders fine-tuned for one of the classifiers `columns`."
     return [i for i in rows if i in columns and i not in ('original', 'S')]
 
+def _check_definition(reference='own', normalize='min', **more):
+    "`BadInput` for a reference or a normalization that there is not."
+    if reference not in _REFERENCES: raise unknown('reference', reference, _REFERENCES)
+    if normalize not in _NORMALIZATIONS: raise unknown('normalization', normalize, list(_NORMALIZATIONS))
+
 def rrc(accuracy,         # DataFrame: rows `original`, `S`, autoencoders named like their classifiers; columns classifiers
         reference='own',  # acc(i) is measured on `'own'` (𝔸_i∘i) or on `'original'` images
         normalize='min',  # m(i,j): `'min'`, `'max'`, `'i'` or `'j'` of acc(i) and acc(j)
         chance=0.0,       # accuracy of guessing, in the unit of `accuracy`: (acc − chance)/(m − chance)
        ): # DataFrame, rows autoencoders, columns classifiers; `index.name` and `attrs` tell the definition
     "RRC of every autoencoder for every classifier (supplement, section D)."
-    if reference not in _REFERENCES: raise unknown('reference', reference, _REFERENCES)
-    if normalize not in _NORMALIZATIONS:
-        raise unknown('normalization', normalize, list(_NORMALIZATIONS))
+    _check_definition(reference, normalize)
     acc = _checked(accuracy)
     rows = _autoencoders(acc.index, acc.columns)
     if not rows:
@@ -102,9 +105,9 @@ def serves(ratios, # RRC: a DataFrame, or an array of any shape
     return np.round(ratios, RRC_DECIMALS) >= t
 
 # %% ../nbs/12_rrc.ipynb #710696cf
-def _rrc_or_nan(accuracy):
+def _rrc_or_nan(accuracy, **how):
     "RRC of `accuracy`; NaN in every cell if nothing can be expected, and where nobody has read."
-    try: return rrc(accuracy.fillna(0)).where(accuracy.notna())
+    try: return rrc(accuracy.fillna(0), **how).where(accuracy.notna())
     except BadInput: return accuracy*float('nan')
 
 def rrc_epochs(histories, # of 𝔸_i, by classifier i: DataFrames of `epoch` and the accuracy of every classifier
@@ -333,3 +336,19 @@ def bootstrap(crosseval,  # has `.ranks` [row, classifier, image], `.rows`, `.co
                      chance=most_frequent(crosseval) if truth=='own' else None)
     if boot.warning: warnings.warn(boot.warning, stacklevel=2)
     return boot
+
+# %% ../nbs/12_rrc.ipynb #14000023
+def cell_changes(one,   # a `CrossEval`
+                 other, # a `CrossEval` of the same images, rows and columns
+                 **how, # as `rrc` takes it
+                ) -> pd.DataFrame: # a row per cell: `row`, `column`; `flipped`: share of the images; `accuracy`, `rrc`: differences
+    "How every cell changes from `one` reading to `other`; `rrc` is NaN where a table has no RRC."
+    _check_definition(**how)
+    names = [(o.rows, o.columns, np.shape(o.predictions)) for o in (one, other)]
+    if names[0]!=names[1]:
+        raise BadInput('two readings of different rows, columns or images; compare readings of the same')
+    flipped = (np.asarray(one.predictions)!=other.predictions).mean(-1)
+    tables = dict(flipped=pd.DataFrame(flipped, one.rows, one.columns), accuracy=other.accuracy()-one.accuracy())
+    tables['rrc'] = (_rrc_or_nan(other.accuracy(), **how)-_rrc_or_nan(one.accuracy(), **how)).reindex(one.rows)
+    tidy = pd.DataFrame({name: o.stack(future_stack=True) for name,o in tables.items()})
+    return tidy.rename_axis(['row', 'column']).reset_index()

@@ -108,6 +108,7 @@ _TAKEN = 'taken as they are now, this study had no record of them'
 def _meaning(config):
     "A digest of what settings mean: what files are known by stands in place of their names."
     named,text = named_files(config),config_text(replace(config, files={}))
+    text = text.replace('precision = "auto"\n', '')   # means what it meant before there was this setting
     for written in sorted(named, key=len, reverse=True):
         known = {k: v for k,v in config.files.get(written, {}).items() if k in ('digest', 'imports')}
         text = text.replace(written, digest(known) if known else named[written])

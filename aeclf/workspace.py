@@ -41,7 +41,7 @@ from .stages import LOCK
 from .store import BadInput,Note,atomic,bytes_of,check_values,copied,digest,file_digest,load_weights
 from .store import read_tensors,seeded,shortened,unknown,weights_meta
 from .tables import read_own_table
-from .training import check_callbacks
+from .training import check_callbacks,has_bfloat16
 from .unlabelled import unlabelled
 
 # %% ../nbs/23_workspace.ipynb #23060006
@@ -729,10 +729,15 @@ def words(self:Workspace):
 # %% ../nbs/23_workspace.ipynb #3a5c0020
 @patch(as_prop=True)
 def precision(self:Workspace):
-    "Of training; everything is measured in float32 (on a GPU, convolutions in its TF32)."
-    if not self.device.startswith('cuda'): return 'float32'
-    native = torch.cuda.is_bf16_supported(including_emulation=False)
-    return 'bfloat16 autocast' if native else 'float32'
+    "Of training: as the study says, else as suits the device."
+    in_bf16 = self.config.precision=='bfloat16'
+    if self.config.precision=='auto': in_bf16 = self.device.startswith('cuda') and has_bfloat16(self.device)
+    return 'bfloat16 autocast' if in_bf16 else 'float32'
+
+@patch(as_prop=True)
+def measuring(self:Workspace):
+    "The precision of measuring, one of `PRECISIONS`; float32 on a GPU has its TF32 in convolutions."
+    return 'bfloat16' if self.config.precision=='bfloat16' else 'float32'
 
 # %% ../nbs/23_workspace.ipynb #2af138e8
 _AUTOENCODERS = ['vgg16_bn:WEIGHTS', 's2snets:FILE']
