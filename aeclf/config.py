@@ -55,7 +55,7 @@ class Config:
     panels: int = 25                # reconstruction panels that are drawn
     labels: str = 'data'            # `'own'`: no label is read, a classifier's answer on the original is true for it
     table1: bool = False            # also train the rows of Table 1 for every classifier
-    precision: str = 'auto'         # in which layers multiply: `'float32'`, `'bfloat16'`; `'auto'`: training as suits the device, measuring float32
+    precision: str = 'auto'         # `'float32'`, `'bfloat16'`, or `'auto'`: training as suits the device, measuring float32
     threads: int = 0                # of torch, which change sums in their last bits; 0: as many as there are when it begins
     added: tuple = ()               # names of classifiers that came to a study that had begun, in their order
     files: dict = field(default_factory=dict, compare=False) # what it names outside: as written → what it is known by

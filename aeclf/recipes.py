@@ -48,6 +48,7 @@ def _how_to_go_on(ws, kind, epochs):
     begin = f'goes on from the end of epoch {epochs}' if epochs else 'begins this training anew'
     return f'the same command with {slower} {begin}, {alike}'
 
+# %% ../nbs/24_recipes.ipynb #14000041
 def optimizer(ws): # `Workspace`
     "The optimizer of every training of the study."
     return OPTIMIZERS[ws.config.optimizer]
@@ -77,8 +78,9 @@ def fit(ws,    # `Workspace`
     "Train with the study's rate, epochs, callbacks and precision."
     learn.path = ws.path/'callbacks'/curve
     if ws.cbs: make_folder(learn.path)
+    learn,how = in_its_precision(ws, learn).quietly(tell),dict(cbs=ws.cbs, kept=_kept(ws, tell))
     with _going_on(ws, kind),writing(learn.path):
-        return in_its_precision(ws, learn).quietly(tell).fit_poly(ws.config.epochs[kind], ws.config.lr[kind], cbs=ws.cbs, kept=_kept(ws, tell))
+        return learn.fit_poly(ws.config.epochs[kind], ws.config.lr[kind], **how)
 
 # %% ../nbs/24_recipes.ipynb #d766c670
 def history_file(curve # a classifier's name, `S`, `A_…`, …
