@@ -11,7 +11,7 @@ __all__ = ['TABLE1_PARTS', 'optimizer', 'kept_file', 'in_its_precision', 'fit', 
            'control_stages', 'train_row', 'table1_stages', 'rows_of_table1']
 
 # %% ../nbs/24_recipes.ipynb #4eca0006
-from contextlib import contextmanager
+from contextlib import contextmanager,nullcontext
 from functools import partial
 from pathlib import Path
 import pandas as pd,torch
@@ -19,7 +19,7 @@ from fastai.callback.core import Callback
 from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
 
-from .composite import Composite
+from .composite import Composite,keeping_codes
 from .crosseval import cross_evaluate
 from .segnet import reinitialized
 from .stages import Stage,study_stages
@@ -187,7 +187,13 @@ def fine_tune(ws,        # `Workspace`
     reading = partial(composite_learner, train=parts, labels=ws.config.labels)
     learner = ae_learner if pixels else reading
     learn = learner(dls, composite, opt_func=optimizer(ws), cbs=list(cbs))
-    return fit(ws, learn, 'decoders', tell, curve)
+    with _codes(ws, composite, dls, parts): return fit(ws, learn, 'decoders', tell, curve)
+
+def _codes(ws, composite, dls, parts):
+    "Keep the codes of images that come again, where a frozen encoder is slow; else nothing."
+    come_again = getattr(dls.train_ds, 'fixed_views', None) is not None
+    if 'encoder' in parts or not come_again or ws.device!='cpu': return nullcontext()
+    return keeping_codes(composite.autoencoder.encoder)
 
 def first_and_last(values, # Series
                    digits, # decimals
