@@ -167,7 +167,7 @@ def tell_of_files(self:Study,
 import tempfile
 import numpy as np,torch
 from .segnet import SegNet
-from .store import at_work_in,bytes_of,forget_parts,free_bytes,is_out_of_memory,writing
+from .store import at_work_in,bytes_of,forget_parts,free_bytes,give_back_memory,is_out_of_memory,writing
 from .training import Diverged
 
 # %% ../nbs/26_study.ipynb #0d15c263
@@ -318,6 +318,12 @@ def _take_what_is_left(self:Study, say):
     if self.ledger.entries and names: say(f'{", ".join(names)}: taken as it is now, this study had no record of it')
 
 # %% ../nbs/26_study.ipynb #26000301
+def _tidied(stages):
+    "The stages; before each of them memory is given back that those before have kept."
+    for stage in stages:
+        give_back_memory()
+        yield stage
+
 @patch
 def run(self:Study,
     line=no_line,     # context manager: a stage's name → a function that takes the fraction done
@@ -333,7 +339,7 @@ def run(self:Study,
         self._take_what_is_left(say)
         for note in self.notes: say(f'note: {note}')
         if self.tell_of_files(say, pictures=True): self.forget_images()
-        stages = (_with_words(stage, self.config) for stage in self._stages_in_turn())
+        stages = (_with_words(stage, self.config) for stage in _tidied(self._stages_in_turn()))
         with self.its_threads(say),at_work_in(self.path): return run_stages(self.ledger, stages, line, done, say)
 
 @patch
