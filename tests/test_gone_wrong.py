@@ -6,6 +6,7 @@ import pandas as pd, pytest, torch
 from fastai.callback.core import Callback
 from fastai.callback.tracker import TerminateOnNaNCallback
 
+from aeclf import results
 from aeclf.config import Config, read_config
 from aeclf.results import chance_table
 from aeclf.store import BadInput, is_out_of_memory
@@ -118,6 +119,21 @@ def test_a_limit_of_memory(tmp_path):
     assert re.match(r'autoencoder S: out of memory with bs = \d+; a step with bs = \d+ fits: begin another study with it \(--set bs=\d+ ', said), result
     assert smaller == ['trained'], result
     assert not list(tmp_path.rglob('*.part*'))
+
+
+def test_a_cross_evaluation_says_what_fits_too(tmp_path, monkeypatch):
+    tried, reads = [], results.cross_evaluate
+    def full(encoder, decoders, classifiers, dl, *args, **kw):
+        if not isinstance(dl, list): raise MemoryError   # of the study
+        tried.append(len(dl[0][0]))
+        if tried[-1] > 20: raise MemoryError
+        return reads(encoder, decoders, classifiers, dl, *args, **kw)
+    monkeypatch.setattr(results, 'cross_evaluate', full)
+    study = Study(replace(small, epochs=dict.fromkeys(small.epochs, 0)), tmp_path/'study', 'cpu')
+    with pytest.raises(BadInput, match='cross-evaluation: out of memory with bs = 16; a step with bs = 4 fits'): study.run(**quietly)
+    assert tried == [32, 16]   # four times as many are read as are trained on
+    monkeypatch.setattr(results, 'cross_evaluate', reads)
+    assert study.run(**quietly)[0] == 'cross-evaluation'
 
 
 few = ['run', '--classifiers', 'L', '--size', '32', '--quick', '--set', 'widths=[8,16]', '--set', 'convs=[1,1]', '--set', 'panels=1', '--epochs', '1,1,1', '--out', 'study']
