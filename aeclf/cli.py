@@ -377,9 +377,12 @@ def _left_out(skipped):
     return f'{len(skipped)} left out that cannot be read: {first}'+(' …' if len(skipped)>3 else '')
 
 def _as_it_came(study, name):
-    "A classifier's name; with where it is from if it is not trained here."
+    "A classifier's name; with where it is from if it is not trained here, and with that if its code is the user's."
+    from aeclf.classifiers import file_of,split_weights
     came = study.origin(name)
-    return f'{name} (trained, {came})' if came else name
+    if came: return f'{name} (trained, {came})'
+    own = file_of(split_weights(study.config.classifiers[name])[0])
+    return f'{name} (to be trained here)' if own else name
 
 def _print_beginning(study):
     "What is run, where."

@@ -314,9 +314,10 @@ def classes_of(ws): # `Workspace`
 
 def _no_order(ws):
     "The classifiers that are not clearly above chance on their own autoencoders, in a few words."
-    clear = above_chance(ws.boot, classes_of(ws)).clear
-    names = ', '.join(clear.index[~clear])
-    return f'no order, as {names} {ws.boot.words.at_chance}; ' if names else ''
+    told,compared = above_chance(ws.boot, classes_of(ws)).clear,ws.boot.columns
+    names,lost = ', '.join(j for j in compared if not told[j]),[j for j in told.index if j not in compared]
+    left_out = f'without {", ".join(lost)}, at 0 on their own autoencoders; ' if lost else ''
+    return left_out+(f'no order, as {names} {ws.boot.words.at_chance}; ' if names else '')
 
 def _at_chance(ws):
     "The cells of RRC that the report marks: their m(i, j) is not clearly above chance."
@@ -329,6 +330,7 @@ def _what_went_wrong(ws):
     marks = pd.DataFrame('', accuracy.index, accuracy.columns)
     for j in wrong.index[wrong.at_chance]: marks.loc['original', j] = 'at chance'
     for j in wrong.index[wrong.below_S]: marks.loc[j, j] = 'not above A_S'
+    for j in wrong.index[wrong.own==0]: marks.loc[j, j] = 'left out of RRC'
     return marks
 
 @table('evidence/chance', 'evidence', lambda w: w.chance, 'rrc', folded=True, later=True,
@@ -482,12 +484,12 @@ def transfer_table(ws):
 @table('evidence/null1', 'evidence',
        'Null 1: the RRC if nobody helped anybody, s_j / min(d_i, d_j)', 'rrc', items=_two,
        later=True, corner='autoencoder', painters=True, heat=True)
-def null1_table(ws): return null_rrc(ws.accuracy, 1)
+def null1_table(ws): return null_rrc(ws.compared, 1)
 
 @table('evidence/null2', 'evidence',
        'Null 2: the RRC if any other’s decoder did as well, the mean of each column', 'rrc',
        items=_two, folded=True, later=True, corner='autoencoder', painters=True, heat=True)
-def null2_table(ws): return null_rrc(ws.accuracy, 2)
+def null2_table(ws): return null_rrc(ws.compared, 2)
 
 def _affinity_caption(words):
     what = 'Affinity: what is about the pair, beyond who paints and who reads'
@@ -495,14 +497,16 @@ def _affinity_caption(words):
 
 @table('evidence/affinity', 'evidence', _affinity_caption, 'sure', items=_three, folded=True,
        later=True, corner='autoencoder', painters=True)
-def affinity_table(ws): return _by_first_column(affinity(ws.boot))
+def affinity_table(ws):
+    if len(ws.boot.columns)<3: return pd.DataFrame(columns=['column', 'low', 'mean', 'high']).rename_axis('row')
+    return _by_first_column(affinity(ws.boot))
 
 @table('evidence/explained', 'evidence', 'How much of the order at t = 0.8 the nulls give; and in '
        'how many permutations within the columns, and resamples, the lattice is a chain', 'sure',
        items=_two, folded=True, later=True, corner='null', digits=2)
 def explained_table(ws):
-    shuffled = replace(ws.boot, samples=permuted_rrc(ws.accuracy, seed=ws.config.seed))
-    return order_explained(ws.accuracy, 0.8, ws.boot).assign(
+    shuffled = replace(ws.boot, samples=permuted_rrc(ws.compared, seed=ws.config.seed))
+    return order_explained(ws.compared, 0.8, ws.boot).assign(
         chains_of_permutations=shuffled.p_chain(0.8), chains_of_resamples=ws.boot.p_chain(0.8))
 
 # %% ../nbs/25_results.ipynb #8ab6e275
@@ -515,7 +519,7 @@ def _with_marks(ax, marks):
 
 def _beside_the_nulls(ws):
     "RRC and what the two nulls give, by title."
-    null1,null2 = (null_rrc(ws.accuracy, which) for which in (1, 2))
+    null1,null2 = (null_rrc(ws.compared, which) for which in (1, 2))
     real = ws.rrc().loc[null1.index, null1.columns]
     return {'RRC': real, 'null 1: nobody helps': null1, 'null 2: any other would do': null2}
 
@@ -528,7 +532,7 @@ def _three_axes(width, height):
         'or if any other’s decoder did as well (null 2)', 'rrc', items=_two, later=True)
 def nulls_figure(ws):
     tables = _beside_the_nulls(ws)
-    marks = chance_marks(ws.boot, classes_of(ws))
+    marks = _at_chance(ws)
     side = 1.2+0.55*len(marks)
     fig,axs = _three_axes(side, 0.8+0.4*len(marks))
     for ax,(title,o) in zip(axs, tables.items()):
@@ -568,9 +572,10 @@ def over_seeds(ws # `Workspace`
     finished = [o for o in others if all((o.path/f).is_file() for f in wanted)]
     tidy = []
     for study in [ws, *finished]:
-        accuracy,ratios,seed = study.accuracy,study.rrc(),study.config.seed
+        accuracy,seed = study.accuracy,study.config.seed
+        ratios = study.rrc().reindex(index=accuracy.index, columns=accuracy.columns)
         cells = [(i, j) for i in accuracy.index for j in accuracy]
-        tidy += [(seed, i, j, accuracy.loc[i, j], ratios[j].get(i, float('nan'))) for i,j in cells]
+        tidy += [(seed, i, j, accuracy.loc[i, j], ratios.loc[i, j]) for i,j in cells]
     return pd.DataFrame(tidy, columns=['seed', 'row', 'column', 'accuracy', 'rrc'])
 
 @table('seeds', caption='RRC over seeds, and its interval over images', section='sure',
@@ -695,7 +700,7 @@ def accuracy_figure(ws):
 @figure('figures/rrc', dpi=150)
 def rrc_figure(ws):
     ratios = ws.rrc()
-    marks = chance_marks(ws.boot, classes_of(ws)).loc[ratios.index, ratios.columns]
+    marks = _at_chance(ws)
     title = 'RRC, framed from 0.8, 95 % intervals'
     if marks.any(axis=None): title += '; hatched: at chance'
     return _with_marks(plot_table(ratios, t=0.8, title=title, intervals=ws.boot.rrc), marks).figure

@@ -588,8 +588,9 @@ def _planted(ws):
 def recoveries(ws # `Workspace`
               ) -> dict: # `plain`, and `chance-corrected` where all are above chance → `recovery`
     "How well the planted groups are found in RRC, by threshold."
-    truth = {n: ws.question(n) for n in ws.config.classifiers}
-    chance,accuracy = max(above_chance(ws.boot, classes_of(ws)).chance),ws.accuracy
+    accuracy = ws.compared
+    truth = {n: ws.question(n) for n in accuracy}
+    chance = max(above_chance(ws.boot, classes_of(ws)).chance)
     found = {'plain': recovery(ws.rrc(), truth)}
     if all(accuracy.loc[n, n]>chance for n in truth):
         found['chance-corrected'] = recovery(ws.rrc(chance=chance), truth)
