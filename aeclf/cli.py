@@ -207,7 +207,9 @@ def _stop_at_once(number, frame): raise Stopped(number)
 
 _NO_MEMORY = 'out of memory; make some free, or take smaller images (--size) or batches (--set bs=8)'
 _REMEDIES = {errno.ENOENT: 'look at the name', errno.EMFILE: 'raise the limit (ulimit -n)',
-             errno.EACCES: 'get the right to it', errno.EPERM: 'get the right to it'}
+             errno.EACCES: 'get the right to it', errno.EPERM: 'get the right to it',
+             errno.ENOTDIR: 'a file is where a folder should be; move it away',
+             errno.EISDIR: 'a folder is in its place; move it away'}
 
 def _line_of(error):
     "What is said of an error that nothing foresaw; None where it is a fault of ours."

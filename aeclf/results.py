@@ -6,7 +6,7 @@ Docs: https://aeclf.github.io/aeclf/results.html.md"""
 
 # %% auto #0
 __all__ = ['SECTIONS', 'RESULTS', 'ORDER_THRESHOLDS', 'SENTENCES', 'Result', 'table', 'figure', 'rows_of', 'leaves_of', 'made_of',
-           'write_results', 'written_stage', 'record_provenance', 'provenance', 'cross_evaluate_study',
+           'write_results', 'written_stage', 'version_of', 'record_provenance', 'provenance', 'cross_evaluate_study',
            'crosseval_stages', 'accuracy_table', 'top5_table', 'names_of_classes', 'classes_of', 'chance_table',
            'rrc_stages', 'rrc_table', 'lattices_table', 'epochs_of', 'rrc_epochs_table', 'accuracy_intervals',
            'rrc_intervals', 'p_at_least_table', 'kept_table', 'kept_kappa_table', 'concepts_of', 'concepts_table',
@@ -22,6 +22,7 @@ __all__ = ['SECTIONS', 'RESULTS', 'ORDER_THRESHOLDS', 'SENTENCES', 'Result', 'ta
 import json,platform,warnings
 from collections.abc import Callable
 from dataclasses import asdict,dataclass,field,replace
+from functools import partial
 from importlib.metadata import PackageNotFoundError,version
 import matplotlib.pyplot as plt
 import numpy as np,pandas as pd,torch
@@ -32,7 +33,7 @@ from .composite import fast_layout
 from .contexts import formal_context,lattice_line,lattices,persistence
 from .crosseval import CROSSEVAL_FILES,Pieces,agreement,by_own_answers,cross_evaluate
 from .crosseval import kept_answers,kept_kappa,per_class,save_crosseval
-from .data import images_digest
+from .data import batch_to_read,images_digest
 from .information import Information,partners,plot_information
 from .lattice import plot_lattice,plot_lattices,plot_persistence
 from .lenet import LeNet5,input_coverage
@@ -45,7 +46,7 @@ from .segnet import SegNet
 from .stages import Ledger,Stage,study_stages
 from .store import BadInput,atomic,file_digest,load_weights,random_states,set_random_states,unknown,weights_meta
 from .tables import letters_of_all_scripts,plain_text,plot_table,write_table
-from .training import plot_histories,read_kept,say_goes_on
+from .training import naming_what_fits,plot_histories,read_kept,say_goes_on
 from .workspace import Workspace,weights_file
 
 # %% ../nbs/25_results.ipynb #4e5a0009
@@ -203,7 +204,9 @@ def written_stage(ws,    # `Workspace`
     return Stage(name, needs, leaves_of(ws, name), work, later)
 
 # %% ../nbs/25_results.ipynb #d6d80aae
-def _version_of(name):
+def version_of(name # of a package
+              ) -> str:
+    "The version that is installed, in words."
     try: return version(name)
     except PackageNotFoundError: return 'not installed'
 
@@ -225,7 +228,7 @@ def _layout_in_words(ws):
 
 def _circumstances(ws):
     "What the numbers of a study depend on besides its configuration."
-    valid,packages = ws.images.valid_ds,('aeclf', 'torch', 'torchvision', 'fastai', 'concepts')
+    valid,packages = ws.images.valid_ds,('aeclf', 'torch', 'torchvision', 'fastai', 'numpy', 'pillow', 'concepts')
     digest = images_digest(valid, ws.config.labels=='data')
     notes = dict(notes='; '.join(ws.notes)) if ws.notes else {}
     watched = f'curves: {min(ws.config.watch, len(valid))} of the validation images at most'
@@ -233,7 +236,7 @@ def _circumstances(ws):
         images=_images_in_words(ws), digest=digest, device=ws.device,
         precision=f'{ws.precision} in training, float32 in measuring',
         memory_format=_layout_in_words(ws), watched=watched, **notes, threads=torch.get_num_threads(),
-        versions=', '.join(f'{name} {_version_of(name)}' for name in packages),
+        versions=', '.join(f'{name} {version_of(name)}' for name in packages),
         machine=f'Python {platform.python_version()}, {platform.system()} {platform.machine()}')
 
 # %% ../nbs/25_results.ipynb #4e5a0012
@@ -261,13 +264,21 @@ def _trained_weights(ws):
             [weights_file('autoencoder', 'S'), *(weights_file('decoders', n) for n in names)],
             [weights_file('controls', n) for n in ws.control_names])
 
+def _read_zeros(ws, encoder, decoders, classifiers, bs):
+    "Read as many images of zeros as are read at once, where `bs` are trained on."
+    size = ws.config.size
+    images = torch.zeros(batch_to_read(bs, (size, size)), 3, size, size)
+    cross_evaluate(encoder, decoders, classifiers, [(images, None)], labels='own')
+
 def cross_evaluate_study(ws, tell):
     "Every classifier reads every autoencoder."
     classifiers = {name: ws.classifier(name) for name in ws.config.classifiers}
     encoder,decoders = ws.autoencoder().encoder,ws.decoders()
     pieces = ws.unfinished and Pieces(ws.unfinished.folder, ws.unfinished.belongs)
-    result = cross_evaluate(encoder, decoders, classifiers, ws.images.valid, ws.targets, tell,
-                            ws.config.labels, pieces)
+    step = partial(_read_zeros, ws, encoder, decoders, classifiers)
+    with naming_what_fits(step, ws.config.bs):
+        result = cross_evaluate(encoder, decoders, classifiers, ws.images.valid, ws.targets, tell,
+                                ws.config.labels, pieces)
     record_provenance(ws)
     save_crosseval(result, ws.path/'crosseval')
     return f'{len(result.labels)} images, {len(result.rows)}×{len(result.columns)} readings'

@@ -139,8 +139,10 @@ def is_out_of_memory(error # of any library
 
 # %% ../nbs/01_store.ipynb #01000402
 def give_back_memory():
-    "Give memory that nothing uses any more back to the system; only glibc (Linux) keeps it."
+    "Give memory that nothing uses any more back to where it came from: that of a GPU, and what glibc (Linux) keeps."
     gc.collect()
+    torch = sys.modules.get('torch')
+    if torch is not None and torch.cuda.is_available(): torch.cuda.empty_cache()
     if sys.platform=='linux': getattr(ctypes.CDLL(None), 'malloc_trim', lambda _: 0)(0)
 
 # %% ../nbs/01_store.ipynb #0d15c00a
