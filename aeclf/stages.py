@@ -592,10 +592,11 @@ def alone(folder # of a study; it is made where it is not there
     with _locked(folder, path) as words: yield words
 
 # %% ../nbs/22_stages.ipynb #22ea0002
-import multiprocessing,pickle,traceback
+import multiprocessing,pickle,sys,traceback
 from contextlib import ExitStack
 from functools import partial
 from multiprocessing import connection as pipes
+from types import ModuleType
 
 # %% ../nbs/22_stages.ipynb #22ea0003
 class _StoppedWork(BaseException): "This process was asked to stop, and what it does is kept."
@@ -604,16 +605,17 @@ class _ToldFar:
     "What a stage calls to tell how far it is; what it tells is sent."
     def __init__(self, send, asked): # a list that gets an element when the end is asked for
         self.send,self.asked,self.last = send,asked,0.
-        self.keeps,self.kept = False,False   # does this stage ask whether to keep something, and has it heard yes?
+        self.kept = self.late = False   # has the stage heard that it should keep what it has done? and should it have?
 
     def __call__(self, fraction):
-        if self.asked and (self.kept or not self.keeps): raise _StoppedWork
+        if self.asked and (self.kept or self.late): raise _StoppedWork
+        self.late = bool(self.asked)
         if fraction<1 and time.monotonic()-self.last<0.1: return
         self.last = time.monotonic()
         self.send('__call__', float(fraction))
 
     def stop_asked(self):
-        self.keeps,self.kept = True,bool(self.asked)
+        self.kept = bool(self.asked)
         return self.kept
 
     def goes_on(self, words, before): self.send('goes_on', words, float(before))
@@ -683,12 +685,20 @@ def _unheard():
     try: yield
     finally: signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
+@contextmanager
+def _script_again(needed):
+    "Processes that are started within the block do not execute the script that runs here, unless it is needed."
+    script = sys.modules['__main__']
+    if not needed: sys.modules['__main__'] = ModuleType('__main__')
+    try: yield
+    finally: sys.modules['__main__'] = script
+
 class _Worker:
     "A process that does stages, as seen from the one that has started it."
     def __init__(self, number, opening, environment):
         self.number,(self.pipe,theirs) = number,_NEW.Pipe()
         self.process = _NEW.Process(target=serve, args=(theirs, os.getcwd(), environment, opening))
-        with _unheard(): self.process.start()
+        with _unheard(),_script_again(b'__main__' in opening): self.process.start()
         theirs.close()
 
     def give(self, name):
@@ -861,7 +871,7 @@ def hear_died(self:_SideBySide, worker, how=''):
 @patch
 def once_more(self:_SideBySide, name, how):
     "A stage is done again where its process has died; `BadInput` where that is not the first time."
-    remedy = _MEND_SCRIPT if how.endswith('code 1') else _MEND_DEATH
+    remedy = _MEND_SCRIPT if 'exit code' in how else _MEND_DEATH
     if name in self.died: raise BadInput(f'{name}: its process {how}, as the one before did; {remedy}')
     self.died.add(name)
     self.waits = True
