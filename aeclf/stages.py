@@ -596,6 +596,7 @@ import multiprocessing,pickle,sys,traceback
 from contextlib import ExitStack
 from functools import partial
 from multiprocessing import connection as pipes
+from multiprocessing import resource_tracker
 from types import ModuleType
 
 # %% ../nbs/22_stages.ipynb #22ea0003
@@ -681,6 +682,7 @@ def _unheard():
     if not hasattr(signal, 'pthread_sigmask'):   # Windows
         yield
         return
+    resource_tracker.ensure_running()   # which would unblock SIGINT within the block
     before = signal.pthread_sigmask(signal.SIG_BLOCK, _NOT_THEIRS)
     try: yield
     finally: signal.pthread_sigmask(signal.SIG_SETMASK, before)
