@@ -223,12 +223,13 @@ def unfinished_folder(folder, # of the study
 
 def forget_unfinished(ledger, # a `Ledger`
                       name,   # of a stage that is done
+                      others=False, # are other stages in work? They may be about to keep something
                      ):
     "Remove what a stage has kept of itself."
     folder = unfinished_folder(ledger.path, name)
     if not folder.is_dir(): return
     shutil.rmtree(folder, ignore_errors=True)
-    if not any(folder.parent.iterdir()): folder.parent.rmdir()
+    if not others and not any(folder.parent.iterdir()): folder.parent.rmdir()
 
 # %% ../nbs/22_stages.ipynb #57a60018
 _AGAIN = 'begun again, and not finished'
@@ -253,14 +254,14 @@ def work_of_stage(ledger, # a `Ledger`
     "Do the work of a stage inside its seed; the ledger is not written."
     with _being_made(ledger, stage), ledger.seeding(stage.name): return stage.work(tell)
 
-def _enter_stage(ledger, stage, read, start, result):
+def _enter_stage(ledger, stage, read, start, result, others=False):
     "Enter a stage whose work has ended; its entry."
     if lost := _missing(ledger, stage.leaves):
         raise BadInput(f'stage {stage.name!r} did not leave {lost[0]}; {_MEND_STAGE}')
     seconds,left = round(time.perf_counter()-start, 1),ledger.digests(stage.leaves)
     entry = dict(read=read, seconds=seconds, result=result, left=left)
     ledger.write({stage.name: entry})
-    forget_unfinished(ledger, stage.name)
+    forget_unfinished(ledger, stage.name, others)
     return entry
 
 def run_stage(ledger, # a `Ledger`
@@ -292,10 +293,10 @@ def _mended_in_words(name, files):
     return f'{name}: {shortened(", ".join(files))} {are} damaged, not as it was left; it is done again'
 
 # %% ../nbs/22_stages.ipynb #57a6001c
-def _is_there(ledger, stage, done):
+def _is_there(ledger, stage, done, others=False):
     "Is a stage done? Then that is said."
     if why_to_do(ledger, stage): return False
-    forget_unfinished(ledger, stage.name)   # an earlier process had no time for it
+    forget_unfinished(ledger, stage.name, others)   # an earlier process had no time for it
     done(stage.name, ledger.entries[stage.name]['result']+', already there', None)
     return True
 
@@ -807,7 +808,7 @@ class _SideBySide:
         "Go past all that is done already; what may begin then."
         while True:
             ready = self.ready()
-            there = next((stage for stage in ready if _is_there(self.ledger, stage, self.done)), None)
+            there = next((stage for stage in ready if _is_there(self.ledger, stage, self.done, others=True)), None)
             if there is None: return ready
             self.finished.add(there.name)
 
@@ -842,7 +843,7 @@ def hear_told(self:_SideBySide, worker, how, *what):
 def hear_done(self:_SideBySide, worker, result):
     of = self.work.pop(worker)
     of.shown.close()
-    entry = _enter_stage(self.ledger, of.stage, *of.begun, result)
+    entry = _enter_stage(self.ledger, of.stage, *of.begun, result, others=True)
     self.done(of.stage.name, entry['result'], entry['seconds'])
     self.finished.add(of.stage.name)
     self.ran.append(of.stage.name)
@@ -918,6 +919,7 @@ def run_side_by_side(ledger, # a `Ledger`
         for of in run.work.values(): of.shown.close()
         crew.end(at_once=bool(run.work))
         if run.work: forget_parts(ledger.path)
+        with suppress(OSError): unfinished_folder(ledger.path, '').rmdir()   # where nothing is in it
     return run.ran
 
 # %% ../nbs/22_stages.ipynb #57a6002d

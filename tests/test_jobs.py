@@ -108,7 +108,7 @@ def test_what_cannot_be_handed_over(one, tmp_path):
 def begin(one, out):
     "The command with two jobs, in a group of processes of its own; returns when it trains a decoder."
     process = subprocess.Popen([*command, *map(str, [*one[1], out, '--jobs', 2])], start_new_session=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    while not list(out.glob('unfinished/decoder */training.pt')): time.sleep(0.01); assert process.poll() is None, process.communicate()
+    while not any((out/'unfinished'/f'decoder {n}'/'training.pt').exists() for n in 'LVR'): time.sleep(0.01); assert process.poll() is None, process.communicate()
     return process
 
 
