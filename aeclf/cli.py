@@ -243,7 +243,9 @@ def _stop_at_once(number, frame): raise Stopped(number)
 
 _NO_MEMORY = 'out of memory; make some free, or take smaller images (--size) or batches (--set bs=8)'
 _REMEDIES = {errno.ENOENT: 'look at the name', errno.EMFILE: 'raise the limit (ulimit -n)',
-             errno.EACCES: 'get the right to it', errno.EPERM: 'get the right to it'}
+             errno.EACCES: 'get the right to it', errno.EPERM: 'get the right to it',
+             errno.ENOTDIR: 'a file is where a folder should be; move it away',
+             errno.EISDIR: 'a folder is in its place; move it away'}
 
 def _line_of(error):
     "What is said of an error that nothing foresaw; None where it is a fault of ours."
@@ -414,9 +416,12 @@ def _left_out(skipped):
     return f'{len(skipped)} left out that cannot be read: {first}'+(' …' if len(skipped)>3 else '')
 
 def _as_it_came(study, name):
-    "A classifier's name; with where it is from if it is not trained here."
+    "A classifier's name; with where it is from if it is not trained here, and with that if its code is the user's."
+    from aeclf.classifiers import file_of,split_weights
     came = study.origin(name)
-    return f'{name} (trained, {came})' if came else name
+    if came: return f'{name} (trained, {came})'
+    own = file_of(split_weights(study.config.classifiers[name])[0])
+    return f'{name} (to be trained here)' if own else name
 
 def _print_beginning(study):
     "What is run, where."

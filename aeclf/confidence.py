@@ -165,10 +165,11 @@ def _cells(source):
     return pd.DataFrame(cells, dtype=float)
 
 def readings(source, # `Bootstrap`, or DataFrame of accuracies: rows `original`, `S`, autoencoders
+             names=None, # of the classifiers; default: those of the table, or of the `Bootstrap`'s RRC
             ) -> Readings:
     "What is read, in every draw of a `Bootstrap` or in one table."
     cells = _cells(source)
-    rows,names = list(dict.fromkeys(i for i,_ in cells)),list(source.columns)
+    rows,names = list(dict.fromkeys(i for i,_ in cells)),list(source.columns if names is None else names)
     for j in names:
         if j not in rows:
             raise BadInput(f'classifier {j!r} has no autoencoder of its own among the rows; '
@@ -183,6 +184,10 @@ def readings(source, # `Bootstrap`, or DataFrame of accuracies: rows `original`,
 # %% ../nbs/15_confidence.ipynb #d5c6daa1
 TENTH = 0.1   # of the accuracy on the originals: below it an autoencoder is not read
 
+def _everybody(source):
+    "All classifiers: of a `Bootstrap` also those that are left out of its RRC."
+    return dict.fromkeys(j for _,j in _cells(source))
+
 def _guessing(source, names, classes):
     "What guessing gives: what the `Bootstrap` says, else 1/K; NaN where K is not known."
     told = None if isinstance(source, pd.DataFrame) else source.chance
@@ -193,8 +198,8 @@ def _guessing(source, names, classes):
 def above_chance(source,       # `Bootstrap`, or DataFrame of accuracies
                  classes=None, # K: a number, or a mapping of classifiers to numbers; None: not known
                 ) -> pd.DataFrame: # index classifier; own, low, high, chance, original; `clear`: is it above?
-    "Is every classifier clearly above chance on its own autoencoder?"
-    r = readings(source)
+    "Is every classifier, also one that has no RRC, clearly above chance on its own autoencoder?"
+    r = readings(source, _everybody(source))
     chance = _guessing(source, r.names, classes)
     low,high = np.quantile(r.own, r.tails, axis=0)
     own,original = r.own.mean(0),r.original.mean(0)
@@ -216,8 +221,9 @@ def gone_wrong(source,       # `Bootstrap`, or DataFrame of accuracies
                accuracy=None, # DataFrame of the accuracies of a `Bootstrap`; default: their means over the draws
               ) -> pd.DataFrame: # index classifier; original, chance, start (on 𝔸_S), own; `at_chance`, `below_S`
     "Who is at chance on the originals, and whose autoencoder is no better for it than 𝔸_S?"
-    r = readings(source)
-    known,chance = r if accuracy is None else readings(accuracy),_guessing(source, r.names, classes)
+    names = [j for j in _everybody(source) if accuracy is None or j in accuracy]
+    r = readings(source, names)
+    known,chance = r if accuracy is None else readings(accuracy, names),_guessing(source, r.names, classes)
     original,start,own = (o.mean(0) for o in (known.original, known.start, known.own))
     at_chance = np.quantile(r.original, r.tails[0], axis=0)<=np.nan_to_num(chance)
     table = dict(original=original, chance=chance, start=start, own=own,

@@ -6,8 +6,8 @@ Docs: https://aeclf.github.io/aeclf/data.html.md"""
 
 # %% auto #0
 __all__ = ['PHOTOS', 'SOURCES', 'NO_LABELS', 'photograph', 'split_photograph', 'RandomCrops', 'FixedCrops', 'check_item',
-           'check_datasets', 'CheckedItem', 'dataloaders', 'photos', 'thinned', 'images_digest', 'Source', 'source',
-           'load', 'folder', 'images', 'cifar10', 'synsets', 'imagenet']
+           'check_datasets', 'CheckedItem', 'batch_to_read', 'dataloaders', 'photos', 'thinned', 'images_digest',
+           'Source', 'source', 'load', 'folder', 'images', 'cifar10', 'synsets', 'imagenet']
 
 # %% ../nbs/04_data.ipynb #02baf292
 import hashlib,os,pickle,random,re,unicodedata
@@ -234,8 +234,10 @@ class CheckedItem:
 # %% ../nbs/04_data.ipynb #fc1b4369
 _MOST_PIXELS = 2**20   # of a batch that is only read
 
-def _batch_to_read(bs, shape):
-    "How many images of this shape are read at once, where `bs` are trained on."
+def batch_to_read(bs,    # images that are trained on at once
+                  shape, # of an image
+                 ) -> int:
+    "How many images are read at once, where `bs` are trained on."
     return max(bs, min(4*bs, _MOST_PIXELS//(shape[-2]*shape[-1])))
 
 def dataloaders(train,   # Dataset of (image, label); `vocab` or `classes` names its classes, else numbers do
@@ -252,7 +254,7 @@ def dataloaders(train,   # Dataset of (image, label); `vocab` or `classes` names
     most,whole = min(bs, len(train)),len(train)>=bs
     train_dl = DataLoader(train, bs=most, shuffle=True, drop_last=whole, num_workers=num_workers,
                           after_item=look_at[0])
-    valid_dl = DataLoader(valid, bs=_batch_to_read(bs, shape), num_workers=num_workers, after_item=look_at[1])
+    valid_dl = DataLoader(valid, bs=batch_to_read(bs, shape), num_workers=num_workers, after_item=look_at[1])
     dls = DataLoaders(train_dl, valid_dl, device=torch.device(device))
     dls.vocab = _class_names(train, labelled)
     for o in look_at: o.n_classes = len(dls.vocab) if dls.vocab else None

@@ -26,6 +26,7 @@ from .stages import Stage,study_stages
 from .store import BadInput,atomic,make_folder,save_weights,writing
 from .tables import write_table
 from .training import Diverged,Kept,OPTIMIZERS,TrainedInBF16,ae_learner,classifier_learner,composite_learner
+from .training import naming_what_fits,try_step
 from .unlabelled import Damaged
 from .workspace import DAMAGED,kept_in,weights_file
 
@@ -71,7 +72,8 @@ def fit(ws,    # `Workspace`
     learn.path = ws.path/'callbacks'/curve
     if ws.cbs: make_folder(learn.path)
     if ws.precision!='float32': learn.add_cb(TrainedInBF16())
-    with _going_on(ws, kind),writing(learn.path):
+    step,bs = partial(try_step, learn, ws.config.size),learn.dls.train.bs or ws.config.bs
+    with naming_what_fits(step, bs),_going_on(ws, kind),writing(learn.path):
         return learn.quietly(tell).fit_poly(ws.config.epochs[kind], ws.config.lr[kind], cbs=ws.cbs, kept=_kept(ws, tell))
 
 # %% ../nbs/24_recipes.ipynb #d766c670

@@ -6,7 +6,7 @@ Docs: https://aeclf.github.io/aeclf/results.html.md"""
 
 # %% auto #0
 __all__ = ['SECTIONS', 'RESULTS', 'ORDER_THRESHOLDS', 'SENTENCES', 'Result', 'table', 'figure', 'rows_of', 'leaves_of', 'made_of',
-           'write_results', 'written_stage', 'record_provenance', 'provenance', 'cross_evaluate_study',
+           'write_results', 'written_stage', 'version_of', 'record_provenance', 'provenance', 'cross_evaluate_study',
            'crosseval_stages', 'accuracy_table', 'top5_table', 'names_of_classes', 'classes_of', 'chance_table',
            'rrc_stages', 'rrc_table', 'lattices_table', 'epochs_of', 'rrc_epochs_table', 'accuracy_intervals',
            'rrc_intervals', 'p_at_least_table', 'kept_table', 'kept_kappa_table', 'concepts_of', 'concepts_table',
@@ -22,6 +22,7 @@ __all__ = ['SECTIONS', 'RESULTS', 'ORDER_THRESHOLDS', 'SENTENCES', 'Result', 'ta
 import json,platform,warnings
 from collections.abc import Callable
 from dataclasses import asdict,dataclass,field,replace
+from functools import partial
 from importlib.metadata import PackageNotFoundError,version
 import matplotlib.pyplot as plt
 import numpy as np,pandas as pd,torch
@@ -32,7 +33,7 @@ from .composite import fast_layout
 from .contexts import formal_context,lattice_line,lattices,persistence
 from .crosseval import CROSSEVAL_FILES,Pieces,agreement,by_own_answers,cross_evaluate
 from .crosseval import kept_answers,kept_kappa,per_class,save_crosseval
-from .data import images_digest
+from .data import batch_to_read,images_digest
 from .information import Information,partners,plot_information
 from .lattice import plot_lattice,plot_lattices,plot_persistence
 from .lenet import LeNet5,input_coverage
@@ -45,7 +46,7 @@ from .segnet import SegNet
 from .stages import Ledger,Stage,study_stages
 from .store import BadInput,atomic,file_digest,load_weights,random_states,set_random_states,unknown,weights_meta
 from .tables import letters_of_all_scripts,plain_text,plot_table,write_table
-from .training import plot_histories,read_kept,say_goes_on
+from .training import naming_what_fits,plot_histories,read_kept,say_goes_on
 from .workspace import Workspace,weights_file
 
 # %% ../nbs/25_results.ipynb #4e5a0009
@@ -204,7 +205,9 @@ def written_stage(ws,    # `Workspace`
     return Stage(name, needs, leaves_of(ws, name), work, later, after)
 
 # %% ../nbs/25_results.ipynb #d6d80aae
-def _version_of(name):
+def version_of(name # of a package
+              ) -> str:
+    "The version that is installed, in words."
     try: return version(name)
     except PackageNotFoundError: return 'not installed'
 
@@ -226,7 +229,7 @@ def _layout_in_words(ws):
 
 def _circumstances(ws):
     "What the numbers of a study depend on besides its configuration."
-    valid,packages = ws.images.valid_ds,('aeclf', 'torch', 'torchvision', 'fastai', 'concepts')
+    valid,packages = ws.images.valid_ds,('aeclf', 'torch', 'torchvision', 'fastai', 'numpy', 'pillow', 'concepts')
     digest = images_digest(valid, ws.config.labels=='data')
     notes = dict(notes='; '.join(ws.notes)) if ws.notes else {}
     watched = f'curves: {min(ws.config.watch, len(valid))} of the validation images at most'
@@ -234,7 +237,7 @@ def _circumstances(ws):
         images=_images_in_words(ws), digest=digest, device=ws.device,
         precision=f'{ws.precision} in training, float32 in measuring',
         memory_format=_layout_in_words(ws), watched=watched, **notes, threads=torch.get_num_threads(),
-        versions=', '.join(f'{name} {_version_of(name)}' for name in packages),
+        versions=', '.join(f'{name} {version_of(name)}' for name in packages),
         machine=f'Python {platform.python_version()}, {platform.system()} {platform.machine()}')
 
 # %% ../nbs/25_results.ipynb #4e5a0012
@@ -262,13 +265,21 @@ def _trained_weights(ws):
             [weights_file('autoencoder', 'S'), *(weights_file('decoders', n) for n in names)],
             [weights_file('controls', n) for n in ws.control_names])
 
+def _read_zeros(ws, encoder, decoders, classifiers, bs):
+    "Read as many images of zeros as are read at once, where `bs` are trained on."
+    size = ws.config.size
+    images = torch.zeros(batch_to_read(bs, (size, size)), 3, size, size)
+    cross_evaluate(encoder, decoders, classifiers, [(images, None)], labels='own')
+
 def cross_evaluate_study(ws, tell):
     "Every classifier reads every autoencoder."
     classifiers = {name: ws.classifier(name) for name in ws.config.classifiers}
     encoder,decoders = ws.autoencoder().encoder,ws.decoders()
     pieces = ws.unfinished and Pieces(ws.unfinished.folder, ws.unfinished.belongs)
-    result = cross_evaluate(encoder, decoders, classifiers, ws.images.valid, ws.targets, tell,
-                            ws.config.labels, pieces)
+    step = partial(_read_zeros, ws, encoder, decoders, classifiers)
+    with naming_what_fits(step, ws.config.bs):
+        result = cross_evaluate(encoder, decoders, classifiers, ws.images.valid, ws.targets, tell,
+                                ws.config.labels, pieces)
     record_provenance(ws)
     save_crosseval(result, ws.path/'crosseval')
     return f'{len(result.labels)} images, {len(result.rows)}×{len(result.columns)} readings'
@@ -304,9 +315,10 @@ def classes_of(ws): # `Workspace`
 
 def _no_order(ws):
     "The classifiers that are not clearly above chance on their own autoencoders, in a few words."
-    clear = above_chance(ws.boot, classes_of(ws)).clear
-    names = ', '.join(clear.index[~clear])
-    return f'no order, as {names} {ws.boot.words.at_chance}; ' if names else ''
+    told,compared = above_chance(ws.boot, classes_of(ws)).clear,ws.boot.columns
+    names,lost = ', '.join(j for j in compared if not told[j]),[j for j in told.index if j not in compared]
+    left_out = f'without {", ".join(lost)}, at 0 on their own autoencoders; ' if lost else ''
+    return left_out+(f'no order, as {names} {ws.boot.words.at_chance}; ' if names else '')
 
 def _at_chance(ws):
     "The cells of RRC that the report marks: their m(i, j) is not clearly above chance."
@@ -319,6 +331,7 @@ def _what_went_wrong(ws):
     marks = pd.DataFrame('', accuracy.index, accuracy.columns)
     for j in wrong.index[wrong.at_chance]: marks.loc['original', j] = 'at chance'
     for j in wrong.index[wrong.below_S]: marks.loc[j, j] = 'not above A_S'
+    for j in wrong.index[wrong.own==0]: marks.loc[j, j] = 'left out of RRC'
     return marks
 
 @table('evidence/chance', 'evidence', lambda w: w.chance, 'rrc', folded=True, later=True,
@@ -472,12 +485,12 @@ def transfer_table(ws):
 @table('evidence/null1', 'evidence',
        'Null 1: the RRC if nobody helped anybody, s_j / min(d_i, d_j)', 'rrc', items=_two,
        later=True, corner='autoencoder', painters=True, heat=True)
-def null1_table(ws): return null_rrc(ws.accuracy, 1)
+def null1_table(ws): return null_rrc(ws.compared, 1)
 
 @table('evidence/null2', 'evidence',
        'Null 2: the RRC if any other’s decoder did as well, the mean of each column', 'rrc',
        items=_two, folded=True, later=True, corner='autoencoder', painters=True, heat=True)
-def null2_table(ws): return null_rrc(ws.accuracy, 2)
+def null2_table(ws): return null_rrc(ws.compared, 2)
 
 def _affinity_caption(words):
     what = 'Affinity: what is about the pair, beyond who paints and who reads'
@@ -485,14 +498,16 @@ def _affinity_caption(words):
 
 @table('evidence/affinity', 'evidence', _affinity_caption, 'sure', items=_three, folded=True,
        later=True, corner='autoencoder', painters=True)
-def affinity_table(ws): return _by_first_column(affinity(ws.boot))
+def affinity_table(ws):
+    if len(ws.boot.columns)<3: return pd.DataFrame(columns=['column', 'low', 'mean', 'high']).rename_axis('row')
+    return _by_first_column(affinity(ws.boot))
 
 @table('evidence/explained', 'evidence', 'How much of the order at t = 0.8 the nulls give; and in '
        'how many permutations within the columns, and resamples, the lattice is a chain', 'sure',
        items=_two, folded=True, later=True, corner='null', digits=2)
 def explained_table(ws):
-    shuffled = replace(ws.boot, samples=permuted_rrc(ws.accuracy, seed=ws.config.seed))
-    return order_explained(ws.accuracy, 0.8, ws.boot).assign(
+    shuffled = replace(ws.boot, samples=permuted_rrc(ws.compared, seed=ws.config.seed))
+    return order_explained(ws.compared, 0.8, ws.boot).assign(
         chains_of_permutations=shuffled.p_chain(0.8), chains_of_resamples=ws.boot.p_chain(0.8))
 
 # %% ../nbs/25_results.ipynb #8ab6e275
@@ -505,7 +520,7 @@ def _with_marks(ax, marks):
 
 def _beside_the_nulls(ws):
     "RRC and what the two nulls give, by title."
-    null1,null2 = (null_rrc(ws.accuracy, which) for which in (1, 2))
+    null1,null2 = (null_rrc(ws.compared, which) for which in (1, 2))
     real = ws.rrc().loc[null1.index, null1.columns]
     return {'RRC': real, 'null 1: nobody helps': null1, 'null 2: any other would do': null2}
 
@@ -518,7 +533,7 @@ def _three_axes(width, height):
         'or if any other’s decoder did as well (null 2)', 'rrc', items=_two, later=True)
 def nulls_figure(ws):
     tables = _beside_the_nulls(ws)
-    marks = chance_marks(ws.boot, classes_of(ws))
+    marks = _at_chance(ws)
     side = 1.2+0.55*len(marks)
     fig,axs = _three_axes(side, 0.8+0.4*len(marks))
     for ax,(title,o) in zip(axs, tables.items()):
@@ -558,9 +573,10 @@ def over_seeds(ws # `Workspace`
     finished = [o for o in others if all((o.path/f).is_file() for f in wanted)]
     tidy = []
     for study in [ws, *finished]:
-        accuracy,ratios,seed = study.accuracy,study.rrc(),study.config.seed
+        accuracy,seed = study.accuracy,study.config.seed
+        ratios = study.rrc().reindex(index=accuracy.index, columns=accuracy.columns)
         cells = [(i, j) for i in accuracy.index for j in accuracy]
-        tidy += [(seed, i, j, accuracy.loc[i, j], ratios[j].get(i, float('nan'))) for i,j in cells]
+        tidy += [(seed, i, j, accuracy.loc[i, j], ratios.loc[i, j]) for i,j in cells]
     return pd.DataFrame(tidy, columns=['seed', 'row', 'column', 'accuracy', 'rrc'])
 
 @table('seeds', caption='RRC over seeds, and its interval over images', section='sure',
@@ -685,7 +701,7 @@ def accuracy_figure(ws):
 @figure('figures/rrc', dpi=150)
 def rrc_figure(ws):
     ratios = ws.rrc()
-    marks = chance_marks(ws.boot, classes_of(ws)).loc[ratios.index, ratios.columns]
+    marks = _at_chance(ws)
     title = 'RRC, framed from 0.8, 95 % intervals'
     if marks.any(axis=None): title += '; hatched: at chance'
     return _with_marks(plot_table(ratios, t=0.8, title=title, intervals=ws.boot.rrc), marks).figure

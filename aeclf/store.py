@@ -6,12 +6,13 @@ Docs: https://aeclf.github.io/aeclf/store.html.md"""
 
 # %% auto #0
 __all__ = ['BadInput', 'Note', 'shortened', 'unknown', 'free_bytes', 'cannot_be_written', 'writing', 'is_out_of_memory',
-           'at_work_in', 'make_folder', 'atomic', 'forget_parts', 'in_float32', 'seeded', 'random_states',
-           'set_random_states', 'save_weights', 'bytes_of', 'weights_meta', 'is_own', 'read_tensors', 'bare_names',
-           'renamed', 'fill', 'load_weights', 'check_values', 'frozen_in_scripts', 'digest', 'file_digest', 'copied']
+           'give_back_memory', 'at_work_in', 'make_folder', 'atomic', 'forget_parts', 'in_float32', 'seeded',
+           'random_states', 'set_random_states', 'save_weights', 'bytes_of', 'weights_meta', 'is_own', 'read_tensors',
+           'bare_names', 'renamed', 'fill', 'load_weights', 'check_values', 'frozen_in_scripts', 'digest',
+           'file_digest', 'copied']
 
 # %% ../nbs/01_store.ipynb #eb17c2a8
-import copy,difflib,errno,hashlib,io,json,os,random,re,shutil
+import copy,ctypes,difflib,errno,gc,hashlib,io,json,os,random,re,shutil,sys
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -135,6 +136,14 @@ def is_out_of_memory(error # of any library
         if isinstance(error, (OSError, RuntimeError, ImportError)) and _OF_MEMORY.search(str(error)): return True
         error = error.__cause__ or error.__context__
     return False
+
+# %% ../nbs/01_store.ipynb #01000402
+def give_back_memory():
+    "Give memory that nothing uses any more back to where it came from: that of a GPU, and what glibc (Linux) keeps."
+    gc.collect()
+    torch = sys.modules.get('torch')
+    if torch is not None and torch.cuda.is_available(): torch.cuda.empty_cache()
+    if sys.platform=='linux': getattr(ctypes.CDLL(None), 'malloc_trim', lambda _: 0)(0)
 
 # %% ../nbs/01_store.ipynb #0d15c00a
 _AT_WORK = []   # folders in which work is under way

@@ -168,8 +168,8 @@ def tell_of_files(self:Study,
 import tempfile
 import numpy as np,torch
 from .segnet import SegNet
-from .store import at_work_in,bytes_of,forget_parts,free_bytes,is_out_of_memory,writing
-from .training import Diverged
+from .store import at_work_in,bytes_of,forget_parts,free_bytes,give_back_memory,is_out_of_memory,writing
+from .training import Diverged,OutOfMemory
 
 # %% ../nbs/26_study.ipynb #0d15c263
 def _segnet_bytes(config):
@@ -208,18 +208,63 @@ def _other_bytes(self:Study):
     return {'crosseval/names.json': n*(4*rows*columns+40), 'rrc.csv': _TABLES,
             'figures/panels/overview.png': sheets+overview+_CHARTS, 'report.html': _SCRIPT+min(sheets, _SHEETS)}
 
+
+
+# %% ../nbs/26_study.ipynb #0d15c26a
+_MOMENTS = {'adam': 2, 'sgd': 1}   # numbers that an optimiser has beside every weight
+
+@patch
+def _is_trained(self:Study, file):
+    "Are these weights trained here, and not taken as they come?"
+    kind,_,name = file.removesuffix('.safetensors').partition('/')
+    if kind=='classifiers': return not self.comes_trained(name)
+    return kind!='autoencoder' or not self.config.autoencoder.startswith('s2snets:')
+
+@patch
+def _kept_of_training(self:Study, file, size):
+    "Bytes that are kept of the training of these weights, old and new."
+    return 2*(1+_MOMENTS.get(self.config.optimizer, 2))*size*self._is_trained(file)
+
+@patch
+def _most_in_training(self:Study, weights):
+    "Bytes while these weights come one after the other."
+    most,before = 0,0
+    for file,size in weights.items():
+        most = max(most, before+self._kept_of_training(file, size))
+        before += size
+    return max(most, before)
+
+@patch
+def _kept_beside(self:Study, weights, jobs):
+    "Bytes, at most, that are kept of trainings that are under way beside another one."
+    return sum(sorted((self._kept_of_training(*of) for of in weights.items()), reverse=True)[:jobs-1])
+
+@patch
+def _most(self:Study, weights, others):
+    "Bytes that are needed at most while these files come."
+    readings = others.get('crosseval/names.json', 0)   # there twice, until they are complete
+    return max(self._most_in_training(weights), sum(weights.values())+max(2*readings, sum(others.values())))
+
+@patch
+def _kept_bytes(self:Study):
+    "What unfinished stages have kept; it is used, or goes."
+    return sum(p.stat().st_size for p in (self.path/'unfinished').rglob('*') if p.is_file())
+
 @patch
 def room_needed(self:Study,
     studies=1, # wanted in all, with repetitions
+    jobs=1,    # stages that may be done at a time
 ) -> int: # bytes, about
     "How much room the study will take up that it does not take up yet, while it runs."
     weights,others = self._weight_bytes(),self._other_bytes()
-    to_come = {f: size for f,size in (weights | others).items() if not (self.path/f).is_file()}
-    of_weights = [size for f,size in weights.items() if f in to_come]
-    in_training = sum(of_weights)+3*max(of_weights, default=0)
-    begun = len(list(self.path.glob('seeds/*/study.toml')))
+    to_come = lambda files: {f: size for f,size in files.items() if not (self.path/f).is_file()}
+    most = self._most(to_come(weights), to_come(others))+self._kept_beside(to_come(weights), jobs)
+    now = max(0, most-self._kept_bytes())
+    more = max(0, studies-1-len(list(self.path.glob('seeds/*/study.toml'))))
+    if not more: return now
     of_each = sum(weights.values())+sum(others.values())-others['report.html']
-    return max(in_training, sum(to_come.values()))+max(0, studies-1-begun)*of_each
+    in_the_last = max(0, self._most_in_training(weights)-of_each)
+    return max(now, sum(to_come(weights | others).values())+in_the_last)+more*of_each
 
 # %% ../nbs/26_study.ipynb #0d15c265
 def _in_bytes(n):
@@ -229,11 +274,12 @@ def _in_bytes(n):
 @patch
 def check_room(self:Study,
     studies=1, # wanted in all, with repetitions
+    jobs=1,    # stages that may be done at a time
 ):
     "`BadInput` where the study cannot be written, or will not have room."
     leaves = [f for stage in self.stages for f in stage.leaves if f not in stage.later]
     if studies==1 and all((self.path/f).is_file() for f in leaves): return
-    needed = self.room_needed(studies)
+    needed = self.room_needed(studies, jobs)
     folder = next(p for p in (self.path.absolute(), *self.path.absolute().parents) if p.is_dir())
     with writing(folder),tempfile.TemporaryFile(dir=folder): free = free_bytes(folder)
     if free>=needed: return
@@ -241,25 +287,16 @@ def check_room(self:Study,
     raise BadInput(f'{self.path}: {what}; make room, or choose another folder (--out)')
 
 # %% ../nbs/26_study.ipynb #0d15c267
-def _smaller(config):
-    "What to do where memory does not suffice for a batch."
-    if config.bs==1: return 'take smaller images (--size) or a smaller network'
-    return f'make some free and start it again, or begin another study with half of it (--set bs={config.bs//2} and another --out)'
+_NO_MEMORY = 'out of memory; make some free, and the same command goes on'
 
-def _out_of_memory(stage, config):
-    "What is said where memory runs out in a stage."
-    with_batches = any(f.endswith('.safetensors') for f in stage.leaves) or stage.name=='cross-evaluation'
-    if not with_batches: return 'out of memory; make some free, and the same command goes on'
-    return f'out of memory with bs = {config.bs}; {_smaller(config)}'
-
-def _with_words(stage, config):
+def _with_words(stage):
     "A stage that says its name where a training diverges or memory runs out."
     def work(tell):
         try: return stage.work(tell)
-        except Diverged as e: raise BadInput(f'{stage.name}: {e}') from e
+        except (Diverged, OutOfMemory) as e: raise BadInput(f'{stage.name}: {e}') from e
         except Exception as e:   # every library has its own
             if not is_out_of_memory(e): raise
-            raise BadInput(f'{stage.name}: {_out_of_memory(stage, config)}') from e
+            raise BadInput(f'{stage.name}: {_NO_MEMORY}') from e
     return replace(stage, work=work)
 
 # %% ../nbs/26_study.ipynb #13260002
@@ -289,6 +326,33 @@ def its_threads(self:Study, say): # called with a line where the machine would g
     try: yield
     finally: torch.set_num_threads(here)
 
+# %% ../nbs/26_study.ipynb #13f10002
+from .results import version_of
+from .stages import why_to_do
+
+_DECIDING = ('torch', 'fastai', 'numpy')   # packages whose versions decide last digits
+_WHAT_DIFFERS = 'last digits of sums may differ, and with them weights and tables'
+
+@patch
+def _versions_of_before(self:Study):
+    "Package → version with which a study was measured by a version of ours that did not note them."
+    try: noted = json.loads((self.path/'provenance.json').read_text())['versions'].split(', ')
+    except (OSError, ValueError, KeyError, AttributeError, TypeError): return {}
+    found = dict(o.split(' ', 1) for o in noted if ' ' in o)
+    return {name: found[name] for name in _DECIDING if name in found}
+
+@patch
+def _tell_of_versions(self:Study, say):
+    "Note with which versions the study begins; say which of them are others now, if anything is to do."
+    if not any(why_to_do(self.ledger, stage) for stage in self._stages_in_turn()): return
+    here,then = {name: version_of(name) for name in _DECIDING},self.ledger.itself.get('versions')
+    if not isinstance(then, dict):
+        then = self._versions_of_before() or here
+        self.ledger.write(versions=then)
+    others = [name for name in then if here.get(name, then[name])!=then[name]]
+    began,now = (', '.join(f'{name} {of[name]}' for name in others) for of in (then, here))
+    if others: say(f'versions: this study began with {began}, it goes on with {now}; {_WHAT_DIFFERS}')
+
 # %% ../nbs/26_study.ipynb #57d00004
 @patch
 def prepare(self:Study,
@@ -299,7 +363,7 @@ def prepare(self:Study,
     toml = self.path/'study.toml'
     if not toml.is_file():
         self.check()
-        self.check_room(studies)
+        self.check_room(studies, jobs)
     with alone(self.path):
         self.ledger.check('study.toml')
         as_the_folder_is(self.path, self.config)
@@ -308,7 +372,7 @@ def prepare(self:Study,
         self._take_threads(jobs)
         self._take_files(new)
         if new: self.keep_notes()
-        else: self.check_room(studies)   # which looks at what it names outside
+        else: self.check_room(studies, jobs)   # which looks at what it names outside
         if lowered: self._keep_settings()
 
 @patch
@@ -368,7 +432,8 @@ def open_beside(send, threads, look, registered, trials, config, path, device, c
     study.forget_stop = lambda *what: send('forget_stop', *what)
     def do(name, tell):
         stage = next(stage for stage in study.stages if stage.name==name)
-        with at_work_in(study.path): return work_of_stage(study.ledger, _with_words(stage, config), tell)
+        give_back_memory()
+        with at_work_in(study.path): return work_of_stage(study.ledger, _with_words(stage), tell)
     return do
 
 # %% ../nbs/26_study.ipynb #26ea0004
@@ -414,6 +479,12 @@ def _run_side_by_side(self:Study, jobs, line, done, say):
                             dict(note_stop=note_stop, forget_stop=forget_stop))
 
 # %% ../nbs/26_study.ipynb #26000301
+def _tidied(stages):
+    "The stages; before each of them memory is given back that those before have kept."
+    for stage in stages:
+        give_back_memory()
+        yield stage
+
 @patch
 def run(self:Study,
     line=no_line,     # context manager: a stage's name → a function that takes the fraction done
@@ -431,9 +502,10 @@ def run(self:Study,
         self._take_what_is_left(say)
         for note in self.notes: say(f'note: {note}')
         if self.tell_of_files(say, pictures=True): self.forget_images()
+        self._tell_of_versions(say)
         with at_work_in(self.path):
             if jobs>1: return self._run_side_by_side(jobs, line, done, say)
-            stages = (_with_words(stage, self.config) for stage in self._stages_in_turn())
+            stages = (_with_words(stage) for stage in _tidied(self._stages_in_turn()))
             with self.its_threads(say): return run_stages(self.ledger, stages, line, done, say)
 
 @patch
@@ -636,8 +708,9 @@ def _planted(ws):
 def recoveries(ws # `Workspace`
               ) -> dict: # `plain`, and `chance-corrected` where all are above chance → `recovery`
     "How well the planted groups are found in RRC, by threshold."
-    truth = {n: ws.question(n) for n in ws.config.classifiers}
-    chance,accuracy = max(above_chance(ws.boot, classes_of(ws)).chance),ws.accuracy
+    accuracy = ws.compared
+    truth = {n: ws.question(n) for n in accuracy}
+    chance = max(above_chance(ws.boot, classes_of(ws)).chance)
     found = {'plain': recovery(ws.rrc(), truth)}
     if all(accuracy.loc[n, n]>chance for n in truth):
         found['chance-corrected'] = recovery(ws.rrc(chance=chance), truth)

@@ -8,10 +8,11 @@ Docs: https://aeclf.github.io/aeclf/training.html.md"""
 __all__ = ['OPTIMIZERS', 'LABELS', 'WithoutState', 'Tell', 'TellBatches', 'poly', 'Diverged', 'FiniteLoss', 'PolySchedule',
            'check_callbacks', 'packed', 'unpacked', 'read_kept', 'say_goes_on', 'KeepTraining', 'Kept', 'cross_entropy',
            'classifier_learner', 'TrainedInBF16', 'TargetIsInput', 'pixel_loss', 'TargetIsOwnAnswer',
-           'ReconstructionLearner', 'ae_learner', 'composite_learner', 'plot_histories']
+           'ReconstructionLearner', 'ae_learner', 'composite_learner', 'try_step', 'largest_that_fits', 'OutOfMemory',
+           'naming_what_fits', 'plot_histories']
 
 # %% ../nbs/09_training.ipynb #7cd96465
-import math,time,warnings
+import math,time,traceback,warnings
 from contextlib import contextmanager,nullcontext
 from enum import Enum
 from functools import partial
@@ -32,7 +33,8 @@ from fastai.optimizer import Adam,SGD
 from fastai.torch_core import to_float
 from .classifiers import IMAGENET_STD
 from .composite import fast_layout,in_fast_layout,unfreeze
-from .store import BadInput,Note,atomic,in_float32,random_states,set_random_states,unknown
+from .data import batch_to_read
+from .store import BadInput,Note,atomic,give_back_memory,in_float32,is_out_of_memory,random_states,set_random_states,unknown
 
 # %% ../nbs/09_training.ipynb #c02b9493
 from .store import seeded   # also found here
@@ -626,6 +628,70 @@ def composite_learner(dls,       # DataLoaders of images in [0, 1] and labels
     trained = composite.train_only(*train)
     if labels=='own': kw['cbs'] = [TargetIsOwnAnswer(trained.classifier), *kw.get('cbs', [])]
     return _learner(dls, trained, cross_entropy, [accuracy], kind=ReconstructionLearner, **kw)
+
+# %% ../nbs/09_training.ipynb #13f00002
+def _zeros(learn, size, n): return torch.zeros(n, 3, size, size, device=getattr(learn.dls, 'device', None))
+
+def _let_go(learn):
+    "Forget the batch that a training was at."
+    learn._end_cleanup()
+    learn.loss_grad = None
+
+def try_step(learn, # fastai Learner; its weights are spoilt
+             size,  # edge of the images
+             bs,    # images in the batch
+            ):
+    "Two steps of a training with so many images; the error that they end with, if they do not fit."
+    _let_go(learn)
+    x = _zeros(learn, size, bs)
+    y = x if learn.loss_func is pixel_loss else torch.zeros(bs, dtype=torch.long, device=x.device)
+    if learn.opt is None: learn.create_opt()
+    in_bf16 = any(isinstance(cb, TrainedInBF16) for cb in learn.cbs)
+    model = learn.model.to(x.device).train()
+    for _ in range(2):
+        with torch.autocast(x.device.type, dtype=torch.bfloat16, enabled=in_bf16): loss = learn.loss_func(model(x), y)
+        loss.backward()
+        learn.opt.step()
+        learn.opt.zero_grad()
+    del x,y,loss
+    with torch.no_grad(): model.eval()(_zeros(learn, size, batch_to_read(bs, (size, size))))
+
+# %% ../nbs/09_training.ipynb #13f00003
+def _fits(step, bs):
+    "Can a step be done with so many images?"
+    give_back_memory()
+    try: step(bs)
+    except Exception: return False   # also that of a batch norm, which wants two images
+    return True
+
+def largest_that_fits(step, # called with a number of images; raises anything where they are too many
+                      bs,   # images in the batch that did not fit
+                     ) -> int: # 0 where not even one image fits
+    "Half as many images, a quarter and so on: the first number with which a step can be done."
+    while bs := bs//2:
+        if _fits(step, bs): return bs
+    return 0
+
+class OutOfMemory(BadInput):
+    "A batch did not fit into memory; `fits` is the largest of those tried that does, 0 if none does."
+    def __init__(self, bs, fits):
+        smaller = f'begin another study with it (--set bs={fits} and another --out)'
+        can = f'a step with bs = {fits} fits: {smaller}' if fits else f'not even a step with bs = 1 fits: {_NONE_FITS}'
+        super().__init__(f'out of memory with bs = {bs}; {can}, or make some free and start it again')
+        self.fits = fits
+
+_NONE_FITS = 'take smaller images (--size) or a smaller network'
+
+@contextmanager
+def naming_what_fits(step, # as `largest_that_fits` takes it
+                     bs,   # images in a batch
+                    ):
+    "Where memory runs out within the block, `OutOfMemory` says with how many images it would not."
+    try: yield
+    except Exception as e:   # every library has its own
+        if not is_out_of_memory(e): raise
+        traceback.clear_frames(e.__traceback__)
+        raise OutOfMemory(bs, largest_that_fits(step, bs)) from e
 
 # %% ../nbs/09_training.ipynb #da4bb245
 def plot_histories(histories, # mapping of names to histories as `fit_poly` returns them

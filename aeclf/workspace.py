@@ -33,7 +33,7 @@ from .crosseval import CROSSEVAL_FILES,load_crosseval
 from .data import check_datasets,dataloaders,images_digest,load,thinned
 from .reconstruction import shuffled,stacked
 from .reconstruction import reconstruct as decode_images
-from .rrc import WORDS
+from .rrc import WORDS,comparable
 from .rrc import bootstrap as resample
 from .rrc import rrc as relative_capacity
 from .segnet import SegNet,begun_at_random,check_size,reinitialized
@@ -444,9 +444,9 @@ def source_place(self:Workspace, spec): # such as `'folder:PATH'`, or empty
 
 # %% ../nbs/23_workspace.ipynb #c1d30016
 @patch
-def _code_words(self:Workspace, name):
-    "Which code is executed for a classifier whose name, without weights, is `name`."
-    written = file_of(name)
+def _code_words(self:Workspace, written, functions):
+    "Which functions of a file are executed, for the classifiers that are named by them."
+    name = ':'.join(filter(None, (written, ', '.join(filter(None, functions)))))
     entry = self.config.files.get(written)
     if entry is None:
         return f'executes {name} (digest {file_digest(written)[:12]})' if Path(written).is_file() else ''
@@ -461,8 +461,11 @@ def _code_words(self:Workspace, name):
 def file_words(self:Workspace):
     "Lines on the files from outside: the code that is executed, and weights that have changed."
     kinds = named_files(self.config)
-    names = dict.fromkeys(split_weights(full)[0] for full in self.config.classifiers.values())
-    code = [self._code_words(name) for name in names if file_of(name)]
+    functions = {}   # of each file
+    for full in self.config.classifiers.values():
+        name,file = split_weights(full)[0],file_of(split_weights(full)[0])
+        if file: functions.setdefault(file, {})[name[len(file)+1:]] = None
+    code = [self._code_words(file, names) for file,names in functions.items()]
     gone = lambda n: os.path.exists(self.config.files[n].get('path', n)) and not self.found(n)
     changed = [n for n in self.config.files if kinds[n]!='code' and gone(n)]
     return [*filter(None, code), *(f'{n} has changed since this study began; what was read of it is kept' for n in changed)]
@@ -665,7 +668,7 @@ def origin(self:Workspace, name): # a classifier's name
     "How a classifier came that comes trained, such as `'came from r18.pth'`; empty for all others."
     full,weights = split_weights(self.config.classifiers[name])
     if full=='given': return 'was handed over'
-    if weights: return f'came from {weights}'
+    if weights: return f'came from {Path(weights).name}'
     return f'came from {full}' if full.startswith('hf/') or self._says_trained(name) else ''
 
 @patch
@@ -1042,10 +1045,20 @@ def accuracy(self:Workspace):
     "Top-1 accuracies in [0, 1], rows × classifiers."
     return self.crosseval.accuracy()
 
+_NOTHING = ('no classifier recognises anything on its own autoencoder, so there is no RRC; train A_S and '
+            'the decoders longer (--epochs), with more pictures, or take a larger autoencoder (widths)')
+
+@patch(as_prop=True)
+def compared(self:Workspace):
+    "The accuracies of which RRC is made: a classifier at 0 on its own autoencoder is left out."
+    known = comparable(self.accuracy)
+    if known.empty: raise BadInput(f'{self.path}: {_NOTHING}')
+    return known
+
 @patch
 def rrc(self:Workspace, **kw): # arguments of `aeclf.rrc.rrc`
     "The RRC of the study's accuracies."
-    return relative_capacity(self.accuracy, **kw)
+    return relative_capacity(self.compared, **kw)
 
 # %% ../nbs/23_workspace.ipynb #25c4196e
 @patch(as_prop=True)

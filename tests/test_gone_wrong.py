@@ -1,11 +1,12 @@
 "Trainings that go wrong: a loss that is no number, memory that runs out, classifiers at chance, decoders below A_S."
-import json, subprocess, sys
+import html, json, re, subprocess, sys
 from dataclasses import replace
 
 import pandas as pd, pytest, torch
 from fastai.callback.core import Callback
 from fastai.callback.tracker import TerminateOnNaNCallback
 
+from aeclf import results
 from aeclf.config import Config, read_config
 from aeclf.results import chance_table
 from aeclf.store import BadInput, is_out_of_memory
@@ -68,7 +69,7 @@ def test_the_command_says_it_in_one_line(tmp_path, pictures):
     MemoryError(), RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes."),
     torch.OutOfMemoryError('CUDA out of memory. Tried to allocate 2.00 GiB'), OSError(12, 'Cannot allocate memory'),
     RuntimeError('DataLoader worker (pid 7) is killed by signal: Killed. '), RuntimeError('CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling cublasCreate')])
-@pytest.mark.parametrize('bs, words', [(16, '--set bs=8 and another --out'), (1, 'take smaller images (--size) or a smaller network')])
+@pytest.mark.parametrize('bs, words', [(16, '--set bs=8 and another --out'), (1, 'not even a step with bs = 1 fits: take smaller images (--size) or a smaller network')])
 def test_memory_that_runs_out_names_stage_and_batch(tmp_path, error, bs, words):
     class Runs(Callback):
         def before_train(self): raise error
@@ -84,31 +85,82 @@ def test_other_errors_are_none_of_memory(error): assert not is_out_of_memory(err
 
 
 script = '''
-import resource, sys
-from aeclf import study
-from aeclf.cli import main
+import os, re, resource
+from aeclf.config import Config
+from aeclf.store import BadInput
+from aeclf.study import Study
 held = int([line for line in open('/proc/self/status') if line.startswith('VmSize')][0].split()[1])*1024
-resource.setrlimit(resource.RLIMIT_AS, (held+600*2**20, -1))
-main('run --size 32 --classifiers L --quick --epochs 1,1,1 --set widths=[128,256] --set convs=[1,1] --set bs=2000 --out x'.split())
+resource.setrlimit(resource.RLIMIT_AS, (held+400*2**20, -1))
+
+def trained(name, *rest):
+    if name=='autoencoder S': raise KeyboardInterrupt   # more is not asked
+def words_of(bs):
+    config = Config(classifiers={'L': 'small/lenet5'}, size=32, widths=(32, 32), convs=(1, 1), bs=bs, limit=[256, 26], epochs=dict(classifiers=0, autoencoder=1, decoders=0))
+    try: Study(config, f'bs{bs}', 'cpu').run(done=trained, say=lambda words: None)
+    except BadInput as e: return str(e)
+    except KeyboardInterrupt: return 'trained'
+def apart(bs):
+    "In a process of its own, which begins with as much memory."
+    if (child := os.fork())==0:
+        open('said', 'w').write(words_of(bs))
+        os._exit(0)
+    os.waitpid(child, 0)
+    print(said := open('said').read())
+    return said
+apart(int(re.search('--set bs=([0-9]+)', apart(256))[1]))
 '''
 
 
 @pytest.mark.skipif(not sys.platform.startswith('linux'), reason='needs /proc')
 def test_a_limit_of_memory(tmp_path):
+    "The batch that is said to fit does fit."
     result = subprocess.run([sys.executable, '-W', 'ignore', '-c', script], cwd=tmp_path, capture_output=True, text=True)
-    lines = result.stderr.splitlines()
-    assert result.returncode == 2 and len(lines) == 1 and 'out of memory' in lines[0], result.stderr
-    assert not [p for p in (tmp_path/'x').rglob('*.part*')]
+    said, *smaller = result.stdout.splitlines() or ['']
+    assert re.match(r'autoencoder S: out of memory with bs = \d+; a step with bs = \d+ fits: begin another study with it \(--set bs=\d+ ', said), result
+    assert smaller == ['trained'], result
+    assert not list(tmp_path.rglob('*.part*'))
 
 
-def test_flags(tmp_path, monkeypatch):
-    "A classifier that is not trained, and a decoder that is trained away from what its classifier reads."
-    rates = dict(small.lr, classifiers=1e-12)
-    study = Study(replace(small, lr=rates, epochs=dict(classifiers=1, autoencoder=1, decoders=1)), tmp_path/'study', 'cpu')
-    study.run(**quietly)
-    told = chance_table(study)
-    assert told.at_chance['L'] and pd.read_csv(tmp_path/'study'/'evidence'/'chance.csv').at_chance.tolist() == [True]
-    result = aeclf(tmp_path, 'run', '--config', 'study', '--out', 'study')
-    assert result.returncode == 0 and result.stdout.splitlines()[-1].startswith('Look out: L is at chance on the originals ('), result.stdout
-    page = (tmp_path/'study'/'report.html').read_text(encoding='utf-8')
-    assert 'Look out: L is at chance on the originals' in page and ', at chance' in page
+def test_a_cross_evaluation_says_what_fits_too(tmp_path, monkeypatch):
+    tried, reads = [], results.cross_evaluate
+    def full(encoder, decoders, classifiers, dl, *args, **kw):
+        if not isinstance(dl, list): raise MemoryError   # of the study
+        tried.append(len(dl[0][0]))
+        if tried[-1] > 20: raise MemoryError
+        return reads(encoder, decoders, classifiers, dl, *args, **kw)
+    monkeypatch.setattr(results, 'cross_evaluate', full)
+    study = Study(replace(small, epochs=dict.fromkeys(small.epochs, 0)), tmp_path/'study', 'cpu')
+    with pytest.raises(BadInput, match='cross-evaluation: out of memory with bs = 16; a step with bs = 4 fits'): study.run(**quietly)
+    assert tried == [32, 16]   # four times as many are read as are trained on
+    monkeypatch.setattr(results, 'cross_evaluate', reads)
+    assert study.run(**quietly)[0] == 'cross-evaluation'
+
+
+few = ['run', '--classifiers', 'L', '--size', '32', '--quick', '--set', 'widths=[8,16]', '--set', 'convs=[1,1]', '--set', 'panels=1', '--epochs', '1,1,1', '--out', 'study']
+
+
+def flagged(result, study, words):
+    "It is the last line, and its words are in the page."
+    assert result.returncode == 0, result.stderr
+    last = result.stdout.splitlines()[-1]
+    assert last.startswith('Look out: ') and words in last and last.endswith('Train these longer or at another rate.'), last
+    page = html.unescape((study/'report.html').read_text(encoding='utf-8'))
+    assert words in re.sub('A<sub>(.*?)</sub>', r'A_\1', page)
+
+
+def test_a_classifier_at_chance_is_flagged(tmp_path):
+    "One that is not trained: in the last line of the command, in the page and in the table."
+    result = aeclf(tmp_path, *few, '--set', 'lr.classifiers=1e-12', '--set', 'lr.autoencoder=1e-12')
+    flagged(result, tmp_path/'study', 'L is at chance on the originals (')
+    table = pd.read_csv(tmp_path/'study'/'evidence'/'chance.csv')
+    assert table.at_chance.tolist() == [True] and chance_table(Study.open(tmp_path/'study', 'cpu')).at_chance['L']
+    assert ', at chance' in (tmp_path/'study'/'report.html').read_text(encoding='utf-8')
+
+
+def test_a_decoder_below_A_S_is_flagged(tmp_path):
+    "One that is trained at a rate that ruins it."
+    result = aeclf(tmp_path, *few, '--set', 'lr.decoders=0.5', '--epochs', '6,4,1')
+    flagged(result, tmp_path/'study', 'A_L ends below A_S (top-1 of L ')
+    table = pd.read_csv(tmp_path/'study'/'evidence'/'chance.csv')
+    assert table.below_S.tolist() == [True] and table.at_chance.tolist() == [False]
+    assert ', not above A_S' in (tmp_path/'study'/'report.html').read_text(encoding='utf-8')
