@@ -102,11 +102,11 @@ def keep(ws,      # `Workspace`
     save_weights(ws.path/weights_file(kind, name), model, name=name, **meta)
 
 # %% ../nbs/24_recipes.ipynb #06835b08
-def _training_stage(ws, name, needs, curve, weights, train, later=()):
+def _training_stage(ws, name, needs, curve, weights, train, later=(), after=()):
     "The stage that leaves history, weights and what came `later`; `train` is called with `tell`."
     def work(tell):
         with ws.doing(name, needs): return train(tell)
-    return Stage(name, needs, [history_file(curve), weights, *later], work, list(later))
+    return Stage(name, needs, [history_file(curve), weights, *later], work, list(later), list(after))
 
 # %% ../nbs/24_recipes.ipynb #96f51c4f
 def _layout_meta(model):
@@ -339,8 +339,9 @@ def train_control(ws,   # `Workspace`
 @study_stages
 def control_stages(ws):
     needs = [weights_file('autoencoder', 'S')]
+    after = lambda n: [f'classifier {n.removeprefix("N_")}']   # whose file says how many classes there are
     return [_training_stage(ws, f'control {n}', needs, f'control {n}', weights_file('controls', n),
-                            partial(train_control, ws, n)) for n in ws.control_names]
+                            partial(train_control, ws, n), after=after(n)) for n in ws.control_names]
 
 # %% ../nbs/24_recipes.ipynb #68122afc
 TABLE1_PARTS = {'encoder': ('encoder',),

@@ -195,13 +195,14 @@ def written_stage(ws,    # `Workspace`
                   name,  # of the stage
                   needs, # files that it reads, below the study's folder
                   words, # workspace → what came of it, in a few words
+                  after=None, # as `Stage` has it
                  ) -> Stage:
     "The stage that writes all rows of its name."
     def work(tell):
         with ws.doing(name, needs): write_results(ws, name, tell)
         return words(ws)
     later = [file for row in rows_of(ws, name) if row.later for file in row.files(ws).values()]
-    return Stage(name, needs, leaves_of(ws, name), work, later)
+    return Stage(name, needs, leaves_of(ws, name), work, later, after)
 
 # %% ../nbs/25_results.ipynb #d6d80aae
 def version_of(name # of a package
@@ -689,7 +690,7 @@ def _quality_in_words(ws): return f'PSNR of A_S {ws.table("quality").psnr["S"]:.
 @study_stages
 def quality_stages(ws):
     _,made,controls = _trained_weights(ws)
-    return [written_stage(ws, 'quality', [*_RANKS, *made, *controls], _quality_in_words)]
+    return [written_stage(ws, 'quality', [*_RANKS, *made, *controls], _quality_in_words, after=['cross-evaluation'])]
 
 # %% ../nbs/25_results.ipynb #9905fb67
 @figure('figures/accuracy', dpi=150)
