@@ -407,8 +407,7 @@ def run(
     if accept: _accept(folder, accept)
     study = _study_of(asked, folder, device, controls, config)
     if classifiers is None: study.tell_of_files(print)   # a preset may name code that nobody typed
-    if add: study.add_all(_further(add, study.config.size))
-    study.prepare(seeds, jobs)
+    _prepare(study, add, seeds, jobs)
     _run_and_tell(study, seeds, jobs)
 
 # %% ../nbs/29_cli.ipynb #3dc67804
@@ -480,6 +479,11 @@ def _run_and_tell(study, seeds, jobs):
         report = write_report(study)
     if not fresh: print(f'{study.path}: this study is finished, nothing was trained')
     with at_work_in(study.path): _print_result(study, report)
+
+def _prepare(study, add, seeds, jobs):
+    "Take classifiers more, and make the study's folder."
+    if add: study.add_all(_further(add, study.config.size))
+    study.prepare(seeds, jobs)
 
 # %% ../nbs/29_cli.ipynb #5a1e2016
 def _other_files(study, file):

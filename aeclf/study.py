@@ -240,6 +240,7 @@ def _kept_beside(self:Study, weights, jobs):
     "Bytes, at most, that are kept of trainings that are under way beside another one."
     return sum(sorted((self._kept_of_training(*of) for of in weights.items()), reverse=True)[:jobs-1])
 
+# %% ../nbs/26_study.ipynb #0d15c270
 @patch
 def _most(self:Study, weights, others):
     "Bytes that are needed at most while these files come."
