@@ -176,7 +176,7 @@ class KeptCodes:
     "An encoder's codes, kept on the CPU until they take up `most`; after that only what is held is found."
     def __init__(self,
         encode,   # images N×3×H×W to (z, indices); frozen
-        most=5e8, # bytes
+        most=1e8, # bytes
     ): self.encode,self.most,self.held,self.bytes,self.made = encode,most,{},0,0
 
     def _key(self, image):
@@ -209,7 +209,7 @@ class KeptCodes:
 
 @contextmanager
 def keeping_codes(encoder,  # frozen, in evaluation mode
-                  most=5e8, # bytes that codes may take up
+                  most=1e8, # bytes that codes may take up
                  ):         # its `KeptCodes`
     "Within the block an encoder makes the code of an image once."
     encoder.forward = KeptCodes(encoder.forward, most)

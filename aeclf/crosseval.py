@@ -138,9 +138,9 @@ def multiplying_in(precision, # one of `PRECISIONS`
         for p in fixed: p.requires_grad_(False)
 
 # %% ../nbs/10_crosseval.ipynb #12c32fcf
-def _views(images, encoder, decoders):
-    "The images themselves, then what each decoder makes of their one encoding."
-    yield images
+def _views(images, encoder, decoders, originals=True):
+    "The images themselves, if they are wanted, then what each decoder makes of their one encoding."
+    if originals: yield images
     code = encoder(images)
     for decoder in decoders.values(): yield decoder(*code)
 
@@ -156,9 +156,9 @@ def _read_by_all(images, labels, classifiers, targets):
         predictions.append(said)
     return torch.stack(ranks),torch.stack(predictions)
 
-def _evaluate_batch(images, labels, encoder, decoders, classifiers, targets):
+def _evaluate_batch(images, labels, encoder, decoders, classifiers, targets, originals=True):
     "Ranks and predictions of all classifiers on all views of a batch, each rows × classifiers × N."
-    views = _views(images, encoder, decoders)
+    views = _views(images, encoder, decoders, originals)
     read = [_read_by_all(view, labels, classifiers, targets) for view in views]
     return _stacked(read)
 
@@ -177,11 +177,11 @@ def _evaluate_own(images, encoder, decoders, classifiers):
     kept_ranks = np.maximum(ranks, ranks[0])   # ranks[0] is 0, or the last where nothing was said
     return own.cpu().numpy(),kept_ranks,predictions
 
-def _labelled_batch(batch, device, encoder, decoders, classifiers, targets):
+def _labelled_batch(batch, device, encoder, decoders, classifiers, targets, originals):
     "Labels, ranks and predictions of a batch of images and labels."
     x,y = batch
     images,true = _checked_batch(x, y, device, targets)
-    read = _evaluate_batch(images, true, encoder, decoders, classifiers, targets)
+    read = _evaluate_batch(images, true, encoder, decoders, classifiers, targets, originals)
     return true.cpu().numpy(),*read
 
 def _unlabelled_batch(batch, device, encoder, decoders, classifiers):
@@ -283,6 +283,7 @@ def cross_evaluate(encoder,      # images to the code: `encoder(x)` → `(z, ind
                    tell=None,    # called after each batch with the fraction done
                    labels='data', # `'own'`: what each says of the original is true, no label is read
                    pieces=None, # `Pieces`, to go on from where an earlier process was stopped
+                   originals=True, # False: no row of them, where labels say what is true
                    precision='float32', # in which layers multiply, one of `PRECISIONS`; ranks are those of float32 logits
                   ) -> CrossEval: # on the CPU; `ids` and `groups` of `dl.dataset` where it has them
     "Every classifier on the originals and on all reconstructions, on the encoder's device."
@@ -294,13 +295,13 @@ def cross_evaluate(encoder,      # images to the code: `encoder(x)` → `(z, ind
     with evaluating(*networks), multiplying_in(precision, device, networks):
         for k,batch in enumerate(_without_first(dl, pieces.begin(n, tell)), pieces.batches+1):
             if own: pieces.add(_unlabelled_batch(batch, device, encoder, decoders, readers))
-            else: pieces.add(_labelled_batch(batch, device, encoder, decoders, readers, targets))
+            else: pieces.add(_labelled_batch(batch, device, encoder, decoders, readers, targets, originals))
             if tell and n: tell(k/n)
     if not pieces.read: raise BadInput('no images to evaluate on; give at least one batch')
     truths,*read = zip(*pieces.read)
     true,(ranks,predictions) = np.concatenate(truths),(np.concatenate(o, -1) for o in read)
     ids,groups = (_of_images(dl, name, len(true)) for name in ('ids', 'groups'))
-    rows,columns = ['original', *decoders],list(classifiers)
+    rows,columns = [*(['original'] if originals or own else []), *decoders],list(classifiers)
     return CrossEval(ranks, predictions, rows, columns, true, ids, groups, labels)
 
 # %% ../nbs/10_crosseval.ipynb #8f389b91

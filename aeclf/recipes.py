@@ -214,7 +214,7 @@ class ReadByAll(Callback):
         precision='float32', # as `cross_evaluate` takes it
     ):
         self.classifiers,self.dl,self.rows = classifiers,dl,[]
-        self.how = dict(targets=targets, labels=labels, precision=precision)
+        self.how = dict(targets=targets, labels=labels, precision=precision, originals=labels=='own')
 
     def after_epoch(self):
         auto = self.model.autoencoder

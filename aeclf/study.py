@@ -292,8 +292,9 @@ def check_room(self:Study,
 _NO_MEMORY = 'out of memory; make some free, and the same command goes on'
 
 def _with_words(stage):
-    "A stage that says its name where a training diverges or memory runs out."
+    "A stage that gives back what those before have kept, and says its name where a training diverges or memory runs out."
     def work(tell):
+        give_back_memory()
         try: return stage.work(tell)
         except (Diverged, OutOfMemory) as e: raise BadInput(f'{stage.name}: {e}') from e
         except Exception as e:   # every library has its own
@@ -481,12 +482,6 @@ def _run_side_by_side(self:Study, jobs, line, done, say):
                             dict(note_stop=note_stop, forget_stop=forget_stop))
 
 # %% ../nbs/26_study.ipynb #26000301
-def _tidied(stages):
-    "The stages; before each of them memory is given back that those before have kept."
-    for stage in stages:
-        give_back_memory()
-        yield stage
-
 @patch
 def run(self:Study,
     line=no_line,     # context manager: a stage's name → a function that takes the fraction done
@@ -507,7 +502,7 @@ def run(self:Study,
         self._tell_of_versions(say)
         with at_work_in(self.path):
             if jobs>1: return self._run_side_by_side(jobs, line, done, say)
-            stages = (_with_words(stage) for stage in _tidied(self._stages_in_turn()))
+            stages = (_with_words(stage) for stage in self._stages_in_turn())
             with self.its_threads(say): return run_stages(self.ledger, stages, line, done, say)
 
 @patch
