@@ -232,7 +232,7 @@ class CheckedItem:
         return image.float(),label if self.labelled else 0
 
 # %% ../nbs/04_data.ipynb #fc1b4369
-_MOST_PIXELS = 2**20   # of a batch that is only read
+_MOST_PIXELS = 2**19   # of a batch that is only read
 
 def batch_to_read(bs,    # images that are trained on at once
                   shape, # of an image
