@@ -99,8 +99,8 @@ def page_table(frame,        # the first level of the index becomes the headings
 _PAGE = Path(__file__).parent/'page' if '__file__' in globals() else Path('../aeclf/page')
 
 def _indexed(names):
-    "A filter: `A_V` in a text as A with the index V, for every name."
-    longest_first = sorted(names, key=len, reverse=True)
+    "A filter: `A_V` in a text as A with the index V, for every name, and for the i of formulas."
+    longest_first = sorted({*names, 'i'}, key=len, reverse=True)
     pattern = re.compile('A_('+'|'.join(re.escape(str(escape(n))) for n in longest_first)+r')(?!\w)')
     return lambda text: Markup(pattern.sub(r'A<sub>\1</sub>', str(escape(text))))
 

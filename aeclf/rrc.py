@@ -274,13 +274,15 @@ def _ratios(acc, measured):
 def _tails(level): return [(1-level)/2, (1+level)/2]
 
 def _intervals(samples, rows, columns, level):
-    "Tidy percentile intervals of n × rows × columns samples."
+    "Tidy percentile intervals of n × rows × columns samples; an empty table of none."
+    names = ['row', 'column', 'low', 'mean', 'high']
+    if not samples.size: return pd.DataFrame(columns=names)
     with warnings.catch_warnings(action='ignore', category=RuntimeWarning):   # of cells that are always NaN
         low,high = np.nanquantile(samples, _tails(level), axis=0)
         mean = np.nanmean(samples, axis=0)
     cells = [(i, j, low[a,b], mean[a,b], high[a,b])
              for a,i in enumerate(rows) for b,j in enumerate(columns)]
-    return pd.DataFrame(cells, columns=['row', 'column', 'low', 'mean', 'high'])
+    return pd.DataFrame(cells, columns=names)
 
 # %% ../nbs/12_rrc.ipynb #12000008
 def most_frequent(crosseval # has `.predictions`, `.rows` with `original`, `.columns`
