@@ -82,16 +82,18 @@ def finish_with_kills(run, out, log, took, draw, most):
 def test_killed_at_random_moments(undisturbed, tmp_path):
     whole,run = undisturbed
     draw,killed,said = random.Random(0), [], []
-    while len(killed) < KILLS:
-        out,log = tmp_path/f'{len(killed)}', tmp_path/f'{len(killed)}.log'
-        died = finish_with_kills(run, out, log, ledger(whole), draw, KILLS-len(killed))
+    missed = lambda: [kind for kind in KINDS if not any(s.startswith(kind) for s in killed)]
+    for k in range(9):   # on a busy machine a stage may be over before its process is killed: once more
+        if len(killed) >= KILLS and not missed() and 'epoch' in ' '.join(said): break
+        out,log = tmp_path/f'{k}', tmp_path/f'{k}.log'
+        died = finish_with_kills(run, out, log, ledger(whole), draw, max(KILLS-len(killed), len(KINDS)))
         same(out, whole)
         for of in set(told := re.findall(r'^(\S.*?)  +epoch (\d+) of', log.read_text(), re.M)):
             assert told.count(of) <= 1+died.count(of[0])   # an epoch is done again only where it was lost
         said += re.findall(r'goes on at (epoch \d of \d|batch|file)', log.read_text())
         killed += died
-    assert all(any(s.startswith(kind) for s in killed) for kind in KINDS), killed
-    assert any(words.startswith('epoch') for words in said)
+    assert len(killed) >= KILLS and not missed(), killed
+    assert any(words.startswith('epoch') for words in said), said
     print({s: killed.count(s) for s in ledger(whole)})
 
 
