@@ -223,6 +223,7 @@ def test_a_second_run_is_refused_and_a_killed_one_leaves_no_lock(args, tmp_path)
     process.communicate()
     assert (out/LOCK).is_file()
     again = begin(args, out)   # another one, and no complaint
+    assert any(line.startswith('autoencoder S') for line in again.stdout)   # it trains
     again.send_signal(signal.SIGINT)
     again.communicate(timeout=60)
     assert again.returncode == 130 and not (out/LOCK).exists()
