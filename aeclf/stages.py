@@ -571,12 +571,15 @@ def _locked(folder, path):
     if fd is None:
         yield words
         return
-    os.truncate(fd, 0)
-    _sign(fd)
-    _HELD[path] = threading.get_ident(),fd
-    try: yield words
+    process = os.getpid()
+    try:
+        _HELD[path] = threading.get_ident(),fd
+        os.truncate(fd, 0)
+        _sign(fd)   # Ctrl-C may come here too
+        yield words
     finally:
-        if _HELD.pop(path, None):   # else this is a fork of the process that has it
+        if os.getpid()==process:   # else this is a fork of it
+            _HELD.pop(path, None)
             path.unlink(missing_ok=True)
             os.close(fd)
 

@@ -6,10 +6,10 @@ Docs: https://aeclf.github.io/aeclf/store.html.md"""
 
 # %% auto #0
 __all__ = ['BadInput', 'Note', 'shortened', 'unknown', 'free_bytes', 'cannot_be_written', 'writing', 'is_out_of_memory',
-           'give_back_memory', 'at_work_in', 'make_folder', 'atomic', 'forget_parts', 'in_float32', 'seeded',
-           'random_states', 'set_random_states', 'save_weights', 'bytes_of', 'weights_meta', 'is_own', 'read_tensors',
-           'bare_names', 'renamed', 'fill', 'load_weights', 'check_values', 'frozen_in_scripts', 'digest',
-           'file_digest', 'copied']
+           'may_be_out_of_memory', 'give_back_memory', 'at_work_in', 'make_folder', 'atomic', 'forget_parts',
+           'in_float32', 'seeded', 'random_states', 'set_random_states', 'save_weights', 'bytes_of', 'weights_meta',
+           'is_own', 'read_tensors', 'bare_names', 'renamed', 'fill', 'load_weights', 'check_values',
+           'frozen_in_scripts', 'digest', 'file_digest', 'copied']
 
 # %% ../nbs/01_store.ipynb #eb17c2a8
 import copy,ctypes,difflib,errno,gc,hashlib,io,json,os,random,re,shutil,sys
@@ -128,14 +128,27 @@ _OF_MEMORY = re.compile("out of memory|can't allocate memory|not enough memory|c
                         "|ALLOC_FAILED|out of shared memory|unable to (mmap|write to file </torch_)"
                         "|killed by signal: Killed|can't start new thread|could not create a memory object|failed to map segment", re.IGNORECASE)
 
+_PERHAPS = re.compile('could not (create|execute) a primitive')
+
+def _reasons(error):
+    "An error, and those that it came of."
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+def _is_of_memory(error):
+    if isinstance(error, MemoryError) or getattr(error, 'errno', None)==errno.ENOMEM: return True
+    return isinstance(error, (OSError, RuntimeError, ImportError)) and bool(_OF_MEMORY.search(str(error)))
+
 def is_out_of_memory(error # of any library
                     ) -> bool:
     "Has an error come about because memory has run out?"
-    while error is not None:
-        if isinstance(error, MemoryError) or getattr(error, 'errno', None)==errno.ENOMEM: return True
-        if isinstance(error, (OSError, RuntimeError, ImportError)) and _OF_MEMORY.search(str(error)): return True
-        error = error.__cause__ or error.__context__
-    return False
+    return any(map(_is_of_memory, _reasons(error)))
+
+def may_be_out_of_memory(error # of any library
+                        ) -> bool:
+    "Could that be so? An error that also has other causes counts too."
+    return is_out_of_memory(error) or any(_PERHAPS.search(str(e)) for e in _reasons(error))
 
 # %% ../nbs/01_store.ipynb #01000402
 def give_back_memory():

@@ -169,7 +169,7 @@ def tell_of_files(self:Study,
 import tempfile
 import numpy as np,torch
 from .segnet import SegNet
-from .store import at_work_in,bytes_of,forget_parts,free_bytes,give_back_memory,is_out_of_memory,writing
+from .store import at_work_in,bytes_of,forget_parts,free_bytes,give_back_memory,is_out_of_memory,may_be_out_of_memory,shortened,writing
 from .training import Diverged,OutOfMemory
 
 # %% ../nbs/26_study.ipynb #0d15c263
@@ -289,7 +289,7 @@ def check_room(self:Study,
     raise BadInput(f'{self.path}: {what}; make room, or choose another folder (--out)')
 
 # %% ../nbs/26_study.ipynb #0d15c267
-_NO_MEMORY = 'out of memory; make some free, and the same command goes on'
+_MORE_MEMORY = 'make some free, and the same command goes on'
 
 def _with_words(stage):
     "A stage that gives back what those before have kept, and says its name where a training diverges or memory runs out."
@@ -298,8 +298,10 @@ def _with_words(stage):
         try: return stage.work(tell)
         except (Diverged, OutOfMemory) as e: raise BadInput(f'{stage.name}: {e}') from e
         except Exception as e:   # every library has its own
-            if not is_out_of_memory(e): raise
-            raise BadInput(f'{stage.name}: {_NO_MEMORY}') from e
+            if not may_be_out_of_memory(e): raise
+            if is_out_of_memory(e): raise BadInput(f'{stage.name}: out of memory; {_MORE_MEMORY}') from e
+            words = shortened(' '.join(str(e).split()))
+            raise BadInput(f'{stage.name}: perhaps out of memory ({words}); {_MORE_MEMORY}, or take smaller batches in another study (--set bs=8)') from e
     return replace(stage, work=work)
 
 # %% ../nbs/26_study.ipynb #13260002

@@ -13,6 +13,7 @@ __all__ = ['OPTIMIZERS', 'PRECISIONS', 'LABELS', 'WithoutState', 'Tell', 'TellBa
 
 # %% ../nbs/09_training.ipynb #7cd96465
 import math,time,traceback,warnings
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager,nullcontext
 from enum import Enum
 from functools import partial
@@ -34,7 +35,8 @@ from fastai.torch_core import to_float
 from .classifiers import IMAGENET_STD
 from .composite import fast_layout,in_fast_layout,unfreeze
 from .data import batch_to_read
-from .store import BadInput,Note,atomic,give_back_memory,in_float32,is_out_of_memory,random_states,set_random_states,unknown
+from .store import BadInput,Note,atomic,give_back_memory,in_float32,is_out_of_memory
+from .store import may_be_out_of_memory,random_states,set_random_states,unknown
 
 # %% ../nbs/09_training.ipynb #c02b9493
 from .store import seeded   # also found here
@@ -676,11 +678,11 @@ def try_step(learn, # fastai Learner; its weights are spoilt
 
 # %% ../nbs/09_training.ipynb #13f00003
 def _fits(step, bs):
-    "Can a step be done with so many images?"
+    "Can a step be done with so many images? In a thread of its own: oneDNN fails for good in one where it has failed."
     give_back_memory()
-    try: step(bs)
-    except Exception: return False   # also that of a batch norm, which wants two images
-    return True
+    try:
+        with ThreadPoolExecutor(1) as apart: return apart.submit(step, bs).exception() is None
+    except RuntimeError: return False   # not even a thread
 
 def largest_that_fits(step, # called with a number of images; raises anything where they are too many
                       bs,   # images in the batch that did not fit
@@ -694,11 +696,11 @@ class OutOfMemory(BadInput):
     "A batch did not fit into memory; `fits` is the largest of those tried that does, 0 if none does."
     def __init__(self, bs, fits):
         smaller = f'begin another study with it (--set bs={fits} and another --out)'
-        can = f'a step with bs = {fits} fits: {smaller}' if fits else f'not even a step with bs = 1 fits: {_NONE_FITS}'
+        can = f'a step with bs = {fits} fits: {smaller}' if fits else f'here not even a step with bs = 1 can be done now: {_NONE_FITS}'
         super().__init__(f'out of memory with bs = {bs}; {can}, or make some free and start it again')
         self.fits = fits
 
-_NONE_FITS = 'take smaller images (--size) or a smaller network'
+_NONE_FITS = 'take smaller batches or images (--set bs=…, --size) in another study, or a smaller network'
 
 @contextmanager
 def naming_what_fits(step, # as `largest_that_fits` takes it
@@ -707,9 +709,11 @@ def naming_what_fits(step, # as `largest_that_fits` takes it
     "Where memory runs out within the block, `OutOfMemory` says with how many images it would not."
     try: yield
     except Exception as e:   # every library has its own
-        if not is_out_of_memory(e): raise
+        if not may_be_out_of_memory(e): raise
         traceback.clear_frames(e.__traceback__)
-        raise OutOfMemory(bs, largest_that_fits(step, bs)) from e
+        fits = largest_that_fits(step, bs)
+        if not fits and not is_out_of_memory(e): raise   # fewer images do not help
+        raise OutOfMemory(bs, fits) from e
 
 # %% ../nbs/09_training.ipynb #da4bb245
 def plot_histories(histories, # mapping of names to histories as `fit_poly` returns them

@@ -3,6 +3,7 @@ import json, os, re, shutil, signal, subprocess, sys, time
 
 import pytest
 
+from aeclf import stages
 from aeclf.stages import LOCK, Ledger
 from aeclf.store import BadInput
 from aeclf.study import Study
@@ -223,7 +224,19 @@ def test_a_second_run_is_refused_and_a_killed_one_leaves_no_lock(args, tmp_path)
     process.communicate()
     assert (out/LOCK).is_file()
     again = begin(args, out)   # another one, and no complaint
-    assert any(line.startswith('autoencoder S') for line in again.stdout)   # it trains
-    again.send_signal(signal.SIGINT)
-    again.communicate(timeout=60)
-    assert again.returncode == 130 and not (out/LOCK).exists()
+    again.send_signal(signal.SIGINT)   # as soon as it has the lock
+    said = again.communicate(timeout=600)
+    assert again.returncode == 130 and not (out/LOCK).exists(), said
+
+
+def test_a_signal_while_the_lock_is_signed_leaves_none(tmp_path, monkeypatch):
+    sign = stages._sign
+    def signed(fd):
+        sign(fd)
+        raise KeyboardInterrupt
+    monkeypatch.setattr(stages, '_sign', signed)
+    with pytest.raises(KeyboardInterrupt):
+        with stages.alone(tmp_path): pass
+    assert not (tmp_path/LOCK).exists()
+    monkeypatch.undo()
+    with stages.alone(tmp_path): assert (tmp_path/LOCK).read_text()
