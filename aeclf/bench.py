@@ -197,15 +197,20 @@ def _check_same(ways, say):
     if differ>0.01: raise BadInput(f'{differ:.1%} {_NO_COMPARISON}')
     say(f'{plain.numel()} ranks, {1-differ:.2%} of them the same in the plain way and in ours, both in float32')
 
-def _timed(about, ways, operations, peaks, repeats, device, images, say, warm):
-    "Time ways and peaks in turn; `warm` is how long one round will take."
-    say(f'{repeats} rounds, about {warm*repeats:.0f} s')
-    return Bench(about, in_turn(ways, repeats, device), operations, peaks, images)
+def _peak_for(way):
+    "The way that shows what the machine can do in the precision of another."
+    return 'peak bfloat16' if way.endswith('bfloat16') else 'peak float32'
 
-def _with_peaks(precisions, device):
-    "Way → a peak for each precision, and their operations."
-    peaks = {f'peak {p}': peak_of(p, device) for p in dict.fromkeys(precisions)}
-    return peaks,{name: peak.operations for name,peak in peaks.items()}
+def _timed(ways, images, repeats, device, say, about):
+    "Time ways and what the machine can do in turn; a round goes through so many images."
+    against = {way: _peak_for(way) for way in ways}
+    operations = {way: count_operations(work) for way,work in ways.items()}
+    peaks = {name: peak_of(name.split()[1], device) for name in dict.fromkeys(against.values())}
+    operations |= {name: peak.operations for name,peak in peaks.items()}
+    warm = sum(seconds_of(work, device) for work in ways.values())
+    say(f'{repeats} rounds, about {warm*repeats:.0f} s')
+    about = dict(about, device=device, threads=torch.get_num_threads())
+    return Bench(about, in_turn(peaks | ways, repeats, device), operations, against, images)
 
 def _checked_choices(precision, width):
     "`BadInput` for a precision or a width that there is not."
@@ -253,13 +258,8 @@ def bench_cross(classifiers='L,A,V,I,R', # as `named_classifiers` takes it
     batches = _random_batches(images, bs, size, classes, device)
     ways = _cross_ways(named, size, classes, width, precision, batches, device)
     _check_same(ways, say)
-    operations = {way: count_operations(work) for way,work in ways.items()}
-    peaks,of_peaks = _with_peaks(['float32', precision], device)
-    warm = sum(seconds_of(work, device) for work in ways.values())
-    about = dict(bench='cross', classifiers=','.join(named), size=size, images=images, width=width, bs=bs, device=device,
-                 threads=torch.get_num_threads())
-    against = {way: 'peak bfloat16' if way.endswith('bfloat16') else 'peak float32' for way in ways}
-    return _timed(about, peaks | ways, operations | of_peaks, against, repeats, device, images, say, warm)
+    about = dict(bench='cross', classifiers=','.join(named), size=size, images=images, width=width, bs=bs)
+    return _timed(ways, images, repeats, device, say, about)
 
 # %% ../nbs/27_bench.ipynb #b1400022
 def _memory_loaders(batches, device):
@@ -310,13 +310,8 @@ def bench_tune(classifiers='L,A,V,I,R', # as `named_classifiers` takes it
     _checked_choices(precision, width)
     batches = _random_batches(images, bs, size, classes, 'cpu')
     ways = _tune_ways(named, size, classes, width, precision, batches, device)
-    operations = {way: count_operations(work) for way,work in ways.items()}
-    peaks,of_peaks = _with_peaks(['float32', precision], device)
-    warm = sum(seconds_of(work, device) for work in ways.values())
-    about = dict(bench='tune', classifiers=','.join(named), size=size, images=images, width=width, bs=bs, device=device,
-                 threads=torch.get_num_threads())
-    against = {way: 'peak bfloat16' if way.endswith('bfloat16') else 'peak float32' for way in ways}
-    return _timed(about, peaks | ways, operations | of_peaks, against, repeats, device, images*len(named), say, warm)
+    about = dict(bench='tune', classifiers=','.join(named), size=size, images=images, width=width, bs=bs)
+    return _timed(ways, images*len(named), repeats, device, say, about)
 
 # %% ../nbs/27_bench.ipynb #b1400027
 def bench_run(config,        # a `Config`
