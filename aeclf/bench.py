@@ -7,11 +7,12 @@ Docs: https://aeclf.github.io/aeclf/bench.html.md"""
 # %% auto #0
 __all__ = ['WIDTHS', 'seconds_of', 'in_turn', 'count_operations', 'Peak', 'peak_of', 'Bench', 'bench_text', 'save_bench',
            'plain_loop', 'named_for', 'width_for', 'bench_cross', 'plain_learner', 'bench_tune', 'bench_run',
-           'stages_text', 'precision_changes']
+           'stages_text', 'makespan', 'plan', 'plan_text', 'plan_in_all', 'precision_changes']
 
 # %% ../nbs/27_bench.ipynb #b1400005
-import time
-from dataclasses import dataclass
+import re,time
+from contextlib import contextmanager,nullcontext,suppress
+from dataclasses import dataclass,replace
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -27,8 +28,10 @@ from .classifiers import SCALES,classifier,named_classifiers
 from .composite import Composite,fast_layout,in_fast_layout
 from .config import FULL_SEGNET,FULL_SIZE,Config
 from .crosseval import cross_evaluate,evaluating,multiplying_in,true_ranks
+from .data import batch_to_read,dataloaders
 from .rrc import cell_changes
 from .segnet import SegNet
+from .stages import may_begin
 from .store import BadInput,atomic,seeded,unknown
 from .study import Study
 from .training import OPTIMIZERS,PRECISIONS,TrainedInBF16,composite_learner
@@ -341,6 +344,163 @@ def stages_text(bench # of `bench_run`
     seconds = bench.rounds.iloc[0].sort_values(ascending=False)
     lines = [f'{name:<24} {took:7.1f} s {took/seconds["all"]:5.0%}' for name,took in seconds.items()]
     return '\n'.join([*lines, f'processors busy: {bench.about["busy"]:.0%}'])
+
+# %% ../nbs/27_bench.ipynb #b1400032
+class _Enough(Exception): "No further stages are wanted."
+
+@contextmanager
+def _as_far_as(rows, last):
+    "The rehearsal may end here; also where nobody has learnt to recognise anything in it, of which no table can be made."
+    try: yield
+    except _Enough: pass
+    except BadInput:
+        if last or 'cross-evaluation' not in rows: raise
+
+def _memory_begins():
+    "From here on the most memory is counted anew, where the system can (Linux)."
+    with suppress(OSError): Path('/proc/self/clear_refs').write_text('5')
+
+def _most_memory():
+    "Bytes that this process has held at most, NaN where the system does not say."
+    try: return int(re.search(r'VmHWM:\s+(\d+) kB', Path('/proc/self/status').read_text())[1])*1024
+    except OSError: return float('nan')
+
+# %% ../nbs/27_bench.ipynb #b140003a
+class _Few:
+    "Every k-th item of a Dataset, which otherwise stays as it is."
+    def __init__(self, ds, n): # how many
+        self.ds,self.at = ds,[len(ds)*k//n for k in range(min(n, len(ds)))]
+
+    def __len__(self): return len(self.at)
+    def __getitem__(self, i): return self.ds[self.at[i]]
+    def asking(self, question): return _Few(self.ds.asking(question), len(self))
+
+    def __getattr__(self, name):
+        if name=='ds' or name.startswith('__'): raise AttributeError(name)
+        value = getattr(self.ds, name)
+        return [value[i] for i in self.at] if name in ('groups', 'ids') and value is not None else value
+
+def _with_few_images(study, images, trained, watched):
+    "A study that has few of the images that another has read."
+    few = _Few(images.train_ds, trained),_Few(images.valid_ds, watched)
+    study._images = dataloaders(*few, study.config.bs, study.device, labelled=study.config.labels=='data')
+    return study
+
+# %% ../nbs/27_bench.ipynb #b1400033
+def _rehearse(study, watched, epochs, last=None, count=False):
+    "Seconds, bytes and, where they are counted, 10⁹ operations of every stage until `last`, of a study with few images."
+    rows,c = {},study.config
+    @contextmanager
+    def line(name):
+        _memory_begins()
+        with FlopCounterMode(display=False) if count else nullcontext() as counter: yield lambda fraction: None
+        rows[name] = dict(memory=_most_memory(), operations=counter.get_total_flops()/1e9 if count else 0)
+    def done(name, result, seconds):
+        rows[name]['seconds'] = seconds
+        if name==last: raise _Enough
+    small = replace(c, watch=watched, epochs=dict.fromkeys(c.epochs, epochs), pretrain='')
+    with TemporaryDirectory() as folder,_as_far_as(rows, last):
+        again = Study(small, Path(folder)/'study', study.device, study.controls, study.cbs, study.networks)
+        _with_few_images(again, study.images, 4*c.bs, watched).run(line, done, say=lambda words: None)
+    return pd.DataFrame(rows).T
+
+# %% ../nbs/27_bench.ipynb #b1400034
+def _epochs_of(study, stage):
+    "For how many epochs a stage trains; None where it is no training."
+    if not any(file.startswith('history/') for file in stage.leaves): return None
+    kind,_,name = stage.name.partition(' ')
+    if kind=='classifier': return 0 if study.origin(name) else study.config.epochs['classifiers']
+    if kind=='autoencoder': return 0 if study.config.autoencoder.startswith('s2snets:') else study.config.epochs[kind]
+    return study.config.epochs['decoders']
+
+def _images_of(study, stage):
+    "How many images a training goes through in an epoch."
+    loaders = study.pretraining() if stage.name.startswith('autoencoder') else study.loaders()
+    return len(loaders.train)*study.config.bs
+
+def _looked_at(study, name):
+    "How many images a stage looks at that is no training; 0 where their number makes no difference."
+    n = len(study.images.valid_ds)
+    return {'quality': min(256, n), 'figures': min(study.config.panels, n)}.get(name, 0)
+
+# %% ../nbs/27_bench.ipynb #b1400035
+def _grown(study, stage, took, few, many):
+    "Seconds of a stage from those of its rehearsals: few are watched, many are, and an epoch with few of four batches."
+    epochs,n = _epochs_of(study, stage),len(study.images.valid_ds)
+    seconds = {name: table.seconds.get(stage.name, float('nan')) for name,table in took.items()}
+    if epochs is None and stage.name!='cross-evaluation':
+        return seconds['many']*max(1, _looked_at(study, stage.name)/many)
+    each = max(0, seconds['many']-seconds['few'])/max(1, many-few)   # image that is watched
+    begins = max(0, seconds['few']-each*few)
+    if epochs is None: return begins+each*n
+    step = max(0, seconds['epoch']-seconds['few']-each*few)/(4*study.config.bs)
+    return begins+step*epochs*_images_of(study, stage)+each*min(study.config.watch, n)*(epochs+1)
+
+def _counted(study, stage, of_few, of_epoch, few):
+    "10⁹ operations of a stage, from those with few images that are watched and those with an epoch; NaN where none were counted."
+    epochs,n = _epochs_of(study, stage),len(study.images.valid_ds)
+    once,twice = (table.operations.get(stage.name, float('nan')) for table in (of_few, of_epoch))
+    if epochs is None: return once/few*n
+    trained = (twice-2*once)/(4*study.config.bs)
+    return trained*epochs*_images_of(study, stage)+once/few*min(study.config.watch, n)*(epochs+1)
+
+# %% ../nbs/27_bench.ipynb #b1400036
+def makespan(stages,  # of `Stage`s, in their order
+             seconds, # stage's name → how long it takes
+             jobs,    # stages at a time
+            ) -> float: # seconds
+    "How long stages take, so many at a time."
+    now,done,ends = 0.,[],{}
+    while len(done)<len(stages):
+        for stage in may_begin(stages, done, list(ends)):
+            if len(ends)<jobs: ends[stage.name] = now+seconds[stage.name]
+        first = min(ends, key=ends.get)
+        now = ends.pop(first)
+        done.append(first)
+    return now
+
+def plan(study,      # `Study`, of which nothing need be there
+         tell=lambda fraction: None, # called with the fraction done
+        ) -> pd.DataFrame: # a row per stage: `seconds`; `operations`, 10⁹; `memory`, bytes, most of the process; NaN: not rehearsed
+    "What every stage of a study will take here, from rehearsals with few images."
+    c,n = study.config,len(study.images.valid_ds)
+    most = min(n, 2*batch_to_read(c.bs, (c.size, c.size)))
+    few,last,seen = max(1, most//2),'cross-evaluation',{}
+    rehearsals = dict(warm=(few, 0, last, True), warm_epoch=(few, 1, last, True),   # the clock does not count yet
+                      few=(few, 0, last), epoch=(few, 1, last), many=(most, 0))
+    for k,(name,asked) in enumerate(rehearsals.items()):
+        tell(k/len(rehearsals))
+        seen[name] = _rehearse(study, *asked)
+    seconds = {stage.name: _grown(study, stage, seen, few, most) for stage in study.stages}
+    counted = {stage.name: _counted(study, stage, seen['warm'], seen['warm_epoch'], few) for stage in study.stages}
+    memory = pd.concat([table.memory for table in seen.values()], axis=1).max(axis=1)
+    return pd.DataFrame(dict(seconds=seconds, operations=counted)).join(memory.rename('memory'))
+
+def _or_nothing(value, words): return '' if value!=value else words(value)
+
+def _in_tera(operations): return f'{operations/1e3:.3g} · 10¹² operations'
+
+def _in_giga(size): return f'{size/1e9:.1f} GB'
+
+def _in_time(seconds):
+    "A time in words."
+    if seconds<100: return f'{seconds:.0f} s'
+    return f'{seconds/60:.0f} min' if seconds<5400 else f'{seconds/3600:.1f} h'
+
+def plan_text(table # of `plan`
+             ) -> str: # lines
+    "What a plan says, in words."
+    return '\n'.join(f'{row.Index:<24} {_or_nothing(row.seconds, _in_time):>12} {_or_nothing(row.operations, _in_tera):>26} '
+                     f'{_or_nothing(row.memory, _in_giga):>7}' for row in table.itertuples())
+
+def plan_in_all(study, # `Study`
+                table, # of `plan`, with the threads of that many jobs
+                jobs=1, # stages at a time
+               ) -> str: # a line
+    "Time and memory of the whole study."
+    took = makespan(study.stages, table.seconds.fillna(0), jobs)
+    each = 'each of its processes' if jobs>1 else 'of memory'
+    return f"in all, --jobs {jobs}: about {_in_time(took)}, up to {_in_giga(table.memory.max())} {each}"
 
 # %% ../nbs/27_bench.ipynb #b140002b
 def precision_changes(study,    # a finished `Study`

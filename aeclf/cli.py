@@ -6,13 +6,16 @@ Docs: https://aeclf.github.io/aeclf/cli.html.md"""
 
 # %% auto #0
 __all__ = ['app', 'LogLines', 'progress_line', 'stage_done', 'lines_beside', 'Stopped', 'stoppable', 'main', 'run', 'status',
-           'report', 'verify', 'reconstruct', 'shards', 'networks', 'bench', 'lattice']
+           'report', 'verify', 'reconstruct', 'shards', 'networks', 'bench', 'plan', 'lattice']
 
 # %% ../nbs/29_cli.ipynb #cb735941
 import difflib,errno,os,shutil,signal,sys,threading,time,tomllib,warnings
 from contextlib import contextmanager
+from dataclasses import replace
 from importlib.metadata import PackageNotFoundError,version
+from inspect import Signature,signature
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Annotated,Optional
 import typer
 import aeclf
@@ -709,6 +712,46 @@ def bench(
     if out:
         save_bench(done, out)
         print(out)
+
+# %% ../nbs/29_cli.ipynb #b1400042
+_NOT_PLANNED = ('out', 'add', 'accept', 'print_config')
+
+def _with_options_of_run(command):
+    "A command that takes the options of `run` which say what a study is."
+    taken = {name: o for name,o in signature(run).parameters.items() if name not in _NOT_PLANNED}
+    command.__signature__ = Signature(taken.values())
+    command.__annotations__ = {name: o.annotation for name,o in taken.items()}
+    return command
+
+def _planned(config, folder, device, controls, jobs):
+    "A study, and its plan with the threads that it has with so many jobs."
+    import torch
+    from aeclf.bench import plan
+    from aeclf.study import Study
+    threads = config.threads or max(1, torch.get_num_threads()//jobs)
+    study = Study(replace(config, threads=threads), folder, device, controls)
+    study.check()
+    with progress_line(f'rehearsal for --jobs {jobs}') as tell: return study,plan(study, tell)
+
+@app.command()
+@_with_options_of_run
+def plan(**options):
+    """Say how long a study will take here, stage by stage, and how much memory: it is rehearsed with few images.
+
+    Example: aeclf plan --size 64 --jobs 2
+    """
+    from aeclf.bench import plan_in_all,plan_text
+    from aeclf.config import read_settings
+    from aeclf.study import configure
+    controls,device,seeds,jobs = (options.pop(name) for name in ('controls', 'device', 'seeds', 'jobs'))
+    config = configure(**options | dict(settings=read_settings(options['settings'] or [])))
+    lines = []
+    with TemporaryDirectory() as folder:
+        for n in sorted({1, jobs}):
+            study,table = _planned(config, Path(folder)/'study', device, controls, n)
+            if n==1: print(plan_text(table), flush=True)
+            lines.append(plan_in_all(study, table, n)+(f', {seeds} times over' if seeds>1 else ''))
+    print(*lines, sep='\n')
 
 # %% ../nbs/29_cli.ipynb #f0a3e381
 @app.command()
