@@ -265,7 +265,7 @@ def _empty_output():
 
 def _exit_code(args):
     "Do a command; its exit code."
-    with _handled(_stop_at_once, _SIGNALS[1:]): code = app(args or ['--help'], prog_name='aeclf', standalone_mode=False)
+    with _handled(_stop_at_once): code = app(args or ['--help'], prog_name='aeclf', standalone_mode=False)
     if code==130: raise KeyboardInterrupt   # typer makes an exit code of it
     sys.stdout.flush()
     return code

@@ -200,9 +200,9 @@ def test_a_ledger_of_before_is_taken_as_it_is_once(whole, args, tmp_path):
     assert 'history/L.csv is damaged' in said_of(aeclf(args[0], 'status', whole), 'classifier L')
 
 
-def begin(args, out):
+def begin(args, out, **how):
     "A run in a process of its own, that has begun to train."
-    process = subprocess.Popen([*command, *map(str, args[1][:-1]), str(out), '--epochs', '1,3000,1'], cwd=args[0], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen([*command, *map(str, args[1][:-1]), str(out), '--epochs', '1,3000,1'], cwd=args[0], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **how)
     while not ((out/'classifiers'/'own.safetensors').exists() and holds(process, out)): time.sleep(0.05); assert process.poll() is None, process.communicate()
     return process
 
@@ -223,9 +223,10 @@ def test_a_second_run_is_refused_and_a_killed_one_leaves_no_lock(args, tmp_path)
     finally: process.send_signal(signal.SIGKILL)
     process.communicate()
     assert (out/LOCK).is_file()
-    again = begin(args, out)   # another one, and no complaint
-    again.send_signal(signal.SIGINT)   # as soon as it has the lock
-    said = again.communicate(timeout=600)
+    deaf = lambda: signal.signal(signal.SIGINT, signal.SIG_IGN)   # as a script leaves what it starts with &
+    again = begin(args, out, preexec_fn=deaf)   # another one, and no complaint
+    again.send_signal(signal.SIGINT)   # as soon as it has the lock: heard all the same
+    said = again.communicate(timeout=60)
     assert again.returncode == 130 and not (out/LOCK).exists(), said
 
 
