@@ -459,6 +459,7 @@ def makespan(stages,  # of `Stage`s, in their order
         done.append(first)
     return now
 
+# %% ../nbs/27_bench.ipynb #b140003b
 def plan(study,      # `Study`, of which nothing need be there
          tell=lambda fraction: None, # called with the fraction done
         ) -> pd.DataFrame: # a row per stage: `seconds`; `operations`, 10⁹; `memory`, bytes, most of the process; NaN: not rehearsed
@@ -476,6 +477,7 @@ def plan(study,      # `Study`, of which nothing need be there
     memory = pd.concat([table.memory for table in seen.values()], axis=1).max(axis=1)
     return pd.DataFrame(dict(seconds=seconds, operations=counted)).join(memory.rename('memory'))
 
+# %% ../nbs/27_bench.ipynb #b140003c
 def _or_nothing(value, words): return '' if value!=value else words(value)
 
 def _in_tera(operations): return f'{operations/1e3:.3g} · 10¹² operations'

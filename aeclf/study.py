@@ -301,7 +301,8 @@ def _with_words(stage):
             if not may_be_out_of_memory(e): raise
             if is_out_of_memory(e): raise BadInput(f'{stage.name}: out of memory; {_MORE_MEMORY}') from e
             words = shortened(' '.join(str(e).split()))
-            raise BadInput(f'{stage.name}: perhaps out of memory ({words}); {_MORE_MEMORY}, or take smaller batches in another study (--set bs=8)') from e
+            remedy = f'{_MORE_MEMORY}, or take smaller batches in another study (--set bs=8)'
+            raise BadInput(f'{stage.name}: perhaps out of memory ({words}); {remedy}') from e
     return replace(stage, work=work)
 
 # %% ../nbs/26_study.ipynb #13260002
