@@ -295,17 +295,34 @@ def _is_plain(value):
     except KeyError: return False   # a dtype that it does not know
     return True
 
+_SETS = {'packed set': set, 'packed frozenset': frozenset}
+
+def _in_order(value):
+    "A value whose sets are sorted lists: the order of a set differs from process to process, its bytes should not."
+    for word,kind in _SETS.items():
+        if type(value) is kind: return {word: sorted(map(_in_order, value), key=repr)}
+    if type(value) is dict: return {k: _in_order(v) for k,v in value.items()}
+    return type(value)(map(_in_order, value)) if type(value) in (list, tuple) else value
+
+def _as_it_was(value):
+    "What `_in_order` was given."
+    if type(value) in (list, tuple): return type(value)(map(_as_it_was, value))
+    if type(value) is not dict: return value
+    word = next(iter(value), None)
+    if len(value)==1 and word in _SETS: return _SETS[word](map(_as_it_was, value[word]))
+    return {k: _as_it_was(v) for k,v in value.items()}
+
 def _packed(value):
     "The bytes that torch saves of a value, as a tensor."
     import torch
     buffer = io.BytesIO()
-    torch.save(value.detach().cpu() if isinstance(value, torch.Tensor) else value, buffer)
+    torch.save(value.detach().cpu() if isinstance(value, torch.Tensor) else _in_order(value), buffer)
     return torch.frombuffer(bytearray(buffer.getvalue()), dtype=torch.uint8)
 
 def _unpacked(tensor):
     "The value behind the bytes; nothing in them is executed."
     import torch
-    return torch.load(io.BytesIO(tensor.numpy().tobytes()), weights_only=True)
+    return _as_it_was(torch.load(io.BytesIO(tensor.numpy().tobytes()), weights_only=True))
 
 # %% ../nbs/01_store.ipynb #5ae1c0d2
 def _plain(tensor):
@@ -564,7 +581,7 @@ def _content(value, name):
     import torch
     if isinstance(value, torch.Tensor): yield from _tensor_content(value, name)
     elif _said_by_itself(value): yield repr(value).encode()
-    elif isinstance(value, (set, frozenset)): yield from _content(sorted(value, key=repr), name)
+    elif isinstance(value, (set, frozenset)): yield from _content(sorted(map(_in_order, value), key=repr), name)
     elif isinstance(value, torch.ScriptObject): yield from _content(value.__getstate__(), name)
     elif isinstance(value, dict):
         for k in sorted(value, key=repr): yield from _content([k, value[k]], name)

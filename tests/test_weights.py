@@ -1,5 +1,5 @@
 "Narrow doors: weights of every kind go in and come out, whatever wraps them, and networks are copied with all that they carry."
-import warnings
+import os, subprocess, sys, warnings
 import pytest, torch
 from safetensors.torch import save_file
 from torch import nn
@@ -141,6 +141,30 @@ def test_every_kind_of_tensor_is_digested_copied_and_stored(make, tmp_path):
         save_weights(tmp_path/'again.safetensors', copied(one))
         assert (tmp_path/'one.safetensors').read_bytes() == (tmp_path/'again.safetensors').read_bytes()
         assert digest(load_weights(tmp_path/'one.safetensors', other)) == digest(one)
+
+
+SETS = """
+import hashlib, sys
+from torch import nn
+from aeclf.store import load_weights, save_weights
+class Extra(nn.Linear):
+    def get_extra_state(self): return self.state
+    def set_extra_state(self, state): self.state = state
+def made(state):
+    net = Extra(1, 1)
+    nn.init.zeros_(net.weight), nn.init.zeros_(net.bias)
+    net.state = state
+    return net
+held = {'names': {f'name {k}' for k in range(9)}, 'pairs': [frozenset([1, None]), ({('a', 2)}, {})]}
+save_weights('weights.safetensors', made(held))
+assert load_weights('weights.safetensors', made({})).state == held
+print(hashlib.sha256(open('weights.safetensors', 'rb').read()).hexdigest())
+"""
+
+
+def test_sets_are_the_same_bytes_in_every_process(tmp_path):
+    def digest_with(seed): return subprocess.run([sys.executable, '-c', SETS], cwd=tmp_path, env={**os.environ, 'PYTHONHASHSEED': seed}, capture_output=True, text=True, check=True).stdout
+    assert digest_with('1') == digest_with('2') == digest_with('3')
 
 
 def test_extra_states_differ_and_those_that_nobody_can_read_are_named():
