@@ -502,6 +502,7 @@ def plan_in_all(study, # `Study`
     "Time and memory of the whole study."
     took = makespan(study.stages, table.seconds.fillna(0), jobs)
     each = 'each of its processes' if jobs>1 else 'of memory'
+    if left := list(table.index[table.seconds.isna()]): each += f', without {", ".join(left)} (not rehearsed)'
     return f"in all, --jobs {jobs}: about {_in_time(took)}, up to {_in_giga(table.memory.max())} {each}"
 
 # %% ../nbs/27_bench.ipynb #b140002b
