@@ -7,7 +7,8 @@ Docs: https://aeclf.github.io/aeclf/bench.html.md"""
 # %% auto #0
 __all__ = ['WIDTHS', 'seconds_of', 'in_turn', 'count_operations', 'Peak', 'peak_of', 'Bench', 'bench_text', 'save_bench',
            'plain_loop', 'named_for', 'width_for', 'bench_cross', 'plain_learner', 'bench_tune', 'bench_run',
-           'stages_text', 'makespan', 'plan', 'plan_text', 'plan_in_all', 'precision_changes']
+           'stages_text', 'makespan', 'plan', 'in_time', 'plan_text', 'plan_in_all', 'estimate', 'estimate_text',
+           'precision_changes']
 
 # %% ../nbs/27_bench.ipynb #b1400005
 import re,time
@@ -484,7 +485,8 @@ def _in_tera(operations): return f'{operations/1e3:.3g} · 10¹² operations'
 
 def _in_giga(size): return f'{size/1e9:.1f} GB'
 
-def _in_time(seconds):
+def in_time(seconds # how long something takes
+           ) -> str:
     "A time in words."
     if seconds<100: return f'{seconds:.0f} s'
     return f'{seconds/60:.0f} min' if seconds<5400 else f'{seconds/3600:.1f} h'
@@ -492,7 +494,7 @@ def _in_time(seconds):
 def plan_text(table # of `plan`
              ) -> str: # lines
     "What a plan says, in words."
-    return '\n'.join(f'{row.Index:<24} {_or_nothing(row.seconds, _in_time):>12} {_or_nothing(row.operations, _in_tera):>26} '
+    return '\n'.join(f'{row.Index:<24} {_or_nothing(row.seconds, in_time):>12} {_or_nothing(row.operations, _in_tera):>26} '
                      f'{_or_nothing(row.memory, _in_giga):>7}' for row in table.itertuples())
 
 def plan_in_all(study, # `Study`
@@ -503,7 +505,50 @@ def plan_in_all(study, # `Study`
     took = makespan(study.stages, table.seconds.fillna(0), jobs)
     each = 'each of its processes' if jobs>1 else 'of memory'
     if left := list(table.index[table.seconds.isna()]): each += f', without {", ".join(left)} (not rehearsed)'
-    return f"in all, --jobs {jobs}: about {_in_time(took)}, up to {_in_giga(table.memory.max())} {each}"
+    return f"in all, --jobs {jobs}: about {in_time(took)}, up to {_in_giga(table.memory.max())} {each}"
+
+# %% ../nbs/27_bench.ipynb #b140003e
+def _step_and_readings(study):
+    "Seconds of one step of each training and, under a classifier's name, of its reading, for one batch; `''` is A_S."
+    c,device = study.config,study.device
+    x,took = torch.rand(c.bs, 3, c.size, c.size, device=device),{}
+    with seeded(0):
+        auto = study.initial_autoencoder().to(device)
+        took['autoencoder S'] = seconds_of(lambda: F.mse_loss(auto.train()(x), x).backward(), device)
+        with torch.no_grad(): took[''] = seconds_of(lambda: auto.eval()(x), device)
+        for name in c.classifiers:
+            both = Composite(auto, study.initial(name).to(device)).train_only('decoder')
+            took[f'decoder {name}'] = seconds_of(lambda: both(x).logsumexp(1).sum().backward(), device)
+            with torch.no_grad(): took[name] = seconds_of(lambda: both.classifier(x), device)
+    return took
+
+def _from_one_batch(study, stage, took):
+    "Seconds of a stage, from those of one batch; 0 of a stage that is neither a training nor the cross-evaluation."
+    c,n,epochs = study.config,len(study.images.valid_ds),_epochs_of(study, stage)
+    read = sum(took[name] for name in c.classifiers)
+    if stage.name=='cross-evaluation': return n/c.bs*(len(c.classifiers)+2)*(read+took['']/2)
+    if epochs is None: return 0.
+    kind,_,name = stage.name.partition(' ')
+    step = 3*took[name] if kind=='classifier' else took.get(stage.name, took['autoencoder S']+read/len(c.classifiers))
+    watch = {'classifier': read/len(c.classifiers), 'autoencoder': took['']}.get(kind, 2*took['']+read)
+    return (epochs*_images_of(study, stage)*step+(epochs+1)*min(c.watch, n)*watch)/c.bs
+
+# %% ../nbs/27_bench.ipynb #b140003f
+def estimate(study # `Study`, begun or not
+            ) -> pd.Series: # seconds by stage, of those that are to do and last longest: trainings and cross-evaluation
+    "About how long a study will take here, from one batch of each of its networks; `plan` knows better, and takes longer."
+    left = {name for name,entry,_ in study.progress() if not entry}
+    stages = [stage for stage in study.stages if stage.name in left]
+    took = _step_and_readings(study) if stages else {}
+    return pd.Series({stage.name: _from_one_batch(study, stage, took) for stage in stages}, dtype=float)
+
+def estimate_text(seconds, # of `estimate`
+                 ) -> str: # a line
+    "What is said before a study that takes long, and what would shorten it."
+    slowest = seconds.nlargest(2)
+    which = ', '.join(f'{name} {in_time(took)}' for name,took in slowest.items())
+    return (f'longest are {which}, and aeclf plan says more; shorter with fewer --epochs, fewer images (--set limit=[300,200]), '
+            'a smaller --size, a GPU, or --jobs 2 where cores are idle')
 
 # %% ../nbs/27_bench.ipynb #b140002b
 def precision_changes(study,    # a finished `Study`

@@ -413,6 +413,17 @@ def run(
     _prepare(study, add, seeds, jobs)
     _run_and_tell(study, seeds, jobs)
 
+# %% ../nbs/29_cli.ipynb #3dc67805
+_LONG = 600 # seconds; of studies that take longer it is said
+
+def _how_long(study, seeds):
+    "How long a study will take, and what would shorten it, as two lines; empty ones where that is ten minutes at most."
+    from aeclf.bench import estimate,estimate_text,in_time
+    try: seconds = seeds*estimate(study)
+    except (RuntimeError, MemoryError): return '',''   # what is wrong is said where it is needed
+    if seconds.sum()<=_LONG: return '',''
+    return f', about {in_time(seconds.sum())}',estimate_text(seconds)
+
 # %% ../nbs/29_cli.ipynb #3dc67804
 def _left_out(skipped):
     "How many files could not be read, and which."
@@ -435,17 +446,19 @@ def _precisions(study):
     slow = study.measuring=='bfloat16' and not has_bfloat16(study.device)
     return study.measuring+(', which it has to imitate: float32 is faster here' if slow else '')
 
-def _print_beginning(study):
-    "What is run, where."
+def _print_beginning(study, seeds):
+    "What is run, where, and how long it takes if that is long."
     from aeclf.stages import is_ledger_lost
-    c = study.config
+    c,(about,shorter) = study.config,_how_long(study, seeds)
     print(f'{c.data}, {c.size} pixels, {", ".join(_as_it_came(study, n) for n in c.classifiers)}, seed {c.seed}, '
-          f'on {study.device} in {_precisions(study)} → {study.path}', flush=True)
+          f'on {study.device} in {_precisions(study)} → {study.path}{about}', flush=True)
+    if shorter: print(shorter, flush=True)
     if study.words.line: print(study.words.line, flush=True)
     if c.skip_unreadable: print(_left_out(getattr(study.images, 'skipped', {})), flush=True)
     if is_ledger_lost(study.ledger, study.stages):
         print('stages.json is lost: every stage is done again', flush=True)
 
+# %% ../nbs/29_cli.ipynb #3dc67806
 def _run_seeds(study, seeds, line, jobs):
     "Run a study and its repetitions; the names of the stages that were run."
     fresh = study.run(line, stage_done, _on_its_own_line, jobs)
@@ -476,7 +489,7 @@ def _run_and_tell(study, seeds, jobs):
     from aeclf.report import write_report
     from aeclf.stages import alone
     with alone(study.path):
-        _print_beginning(study)
+        _print_beginning(study, seeds)
         with stoppable(lines_beside() if jobs>1 else progress_line) as line:
             fresh = _run_seeds(study, seeds, line, jobs)
         report = write_report(study)
