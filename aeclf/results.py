@@ -45,7 +45,7 @@ from .rrc import WORDS,bootstrap,plot_rrc_epochs,rrc_epochs
 from .segnet import SegNet
 from .stages import Ledger,Stage,study_stages
 from .store import BadInput,atomic,file_digest,load_weights,random_states,set_random_states,unknown,weights_meta
-from .tables import letters_of_all_scripts,plain_text,plot_table,write_table
+from .tables import autoencoder_label,letters_of_all_scripts,plain_text,plot_table,write_table
 from .training import naming_what_fits,plot_histories,read_kept,say_goes_on
 from .workspace import Workspace,weights_file
 
@@ -721,7 +721,7 @@ def lattices_figure(ws): return plot_lattices(ws.rrc(), (0.5, 0.6, 0.7, 0.8, 0.9
 
 @figure('figures/curves', dpi=150)
 def curves_figure(ws):
-    ax = plot_histories({f'A_{name}': ws.history(f'A_{name}') for name in ws.config.classifiers})
+    ax = plot_histories({autoencoder_label(name): ws.history(f'A_{name}') for name in ws.config.classifiers})
     ax.set_title('fine-tuning: each classifier on its own autoencoder')
     ax.set_ylabel(ws.words.measure)
     return ax.figure
