@@ -418,8 +418,10 @@ _LONG = 600 # seconds; of studies that take longer it is said
 
 def _how_long(study, seeds):
     "How long a study will take, and what would shorten it, as two lines; empty ones where that is ten minutes at most."
+    from concurrent.futures import ThreadPoolExecutor
     from aeclf.bench import estimate,estimate_text,in_time
-    try: seconds = seeds*estimate(study)
+    try:
+        with ThreadPoolExecutor(1) as apart: seconds = seeds*apart.submit(estimate, study).result()   # oneDNN may fail for good there
     except (RuntimeError, MemoryError): return '',''   # what is wrong is said where it is needed
     if seconds.sum()<=_LONG: return '',''
     return f', about {in_time(seconds.sum())}',estimate_text(seconds)

@@ -25,7 +25,7 @@ from aeclf.store import seeded
 from aeclf.study import Study, configure
 
 results = Path(__file__).parents[1]/'results'/'growth'
-CLASSIFIERS, IMAGES, SIZE = 4, 128, 64   # where nothing else is said
+CLASSIFIERS, IMAGES, SIZE = 4, 64, 64   # where nothing else is said
 
 
 def work(classifiers=CLASSIFIERS, images=IMAGES, size=SIZE):
@@ -39,9 +39,9 @@ def work(classifiers=CLASSIFIERS, images=IMAGES, size=SIZE):
     return lambda: cross_evaluate(autos['S'].encoder, decoders, readers, batches)
 
 
-def time_rows(rounds=5):
+def time_rows(rounds=3):
     "Seconds of every round, a row each; what grows is named."
-    for grows, values in dict(classifiers=(2, 4, 8), images=(64, 128, 256, 512), size=(32, 64, 128)).items():
+    for grows, values in dict(classifiers=(2, 4, 8), images=(32, 64, 128, 256), size=(32, 64, 128)).items():
         ways = {value: work(**{grows: value}) for value in values}
         for way in ways.values(): way()   # warm
         for k, row in in_turn(ways, rounds).iterrows():
@@ -103,6 +103,6 @@ def write(name, frame):
 if __name__ == '__main__':
     what = sys.argv[1]
     if what == 'time': write('time.csv', pd.DataFrame(time_rows()))
-    elif what == 'memory': write('memory.csv', pd.concat([in_own_process(n, 48, 'small') for n in (1000, 10000)]))
+    elif what == 'memory': write('memory.csv', pd.concat([in_own_process(n, 32, 'small') for n in (1000, 10000)]))
     elif what == 'memory-224': write('memory-224.csv', pd.concat([in_own_process(130, 224, width) for width in ('small', 'full')]))
     elif what == 'one': one(*sys.argv[2:])
