@@ -46,7 +46,7 @@ from .segnet import SegNet
 from .stages import Ledger,Stage,study_stages
 from .store import BadInput,atomic,file_digest,load_weights,random_states,set_random_states,unknown,weights_meta
 from .tables import autoencoder_label,letters_of_all_scripts,plain_text,plot_table,write_table
-from .training import naming_what_fits,plot_histories,read_kept,say_goes_on
+from .training import naming_what_fits,plot_histories,read_kept,say_goes_on,write_kept
 from .workspace import Workspace,weights_file
 
 # %% ../nbs/25_results.ipynb #4e5a0009
@@ -172,8 +172,7 @@ class _Written:
     def add(self, file):
         if self.file is None: return
         self.files[file] = file_digest(self.ws.path/file)
-        with atomic(self.file) as p:
-            torch.save(dict(belongs=self.belongs, files=self.files, random=random_states()), p)
+        write_kept(self.file, self.belongs, dict(files=self.files, random=random_states()))
 
 def write_results(ws,    # `Workspace`
                   stage, # its name

@@ -9,7 +9,7 @@ __all__ = ['BadInput', 'Note', 'shortened', 'unknown', 'free_bytes', 'cannot_be_
            'may_be_out_of_memory', 'give_back_memory', 'at_work_in', 'make_folder', 'atomic', 'forget_parts',
            'in_float32', 'seeded', 'random_states', 'set_random_states', 'save_weights', 'bytes_of', 'weights_meta',
            'is_own', 'read_tensors', 'bare_names', 'renamed', 'fill', 'load_weights', 'check_values',
-           'frozen_in_scripts', 'digest', 'file_digest', 'copied']
+           'frozen_in_scripts', 'digest', 'file_digest', 'seal', 'is_whole', 'copied']
 
 # %% ../nbs/01_store.ipynb #eb17c2a8
 import copy,ctypes,difflib,errno,gc,hashlib,io,json,os,random,re,shutil,sys
@@ -644,6 +644,23 @@ def file_digest(path, # of a file
     if fresh or path not in _FILE_DIGESTS or _FILE_DIGESTS[path][0]!=state:
         _FILE_DIGESTS[path] = (state, _sha256(path, stat.st_size))
     return _FILE_DIGESTS[path][1]
+
+# %% ../nbs/01_store.ipynb #5ea10002
+def seal(path # of a file
+        ):
+    "Write the digest of a file behind it."
+    own = file_digest(path, fresh=True)
+    with Path(path).open('ab') as f: f.write(own.encode())
+
+def is_whole(path # of a file
+            ) -> bool:
+    "Was a file sealed, and is it as it was then?"
+    with Path(path).open('rb') as f:
+        h,left = hashlib.sha256(),max(0, os.fstat(f.fileno()).st_size-64)
+        while block := f.read(min(left, 2**20)):
+            h.update(block)
+            left -= len(block)
+        return f.read()==h.hexdigest().encode()
 
 # %% ../nbs/01_store.ipynb #5ae1c0e8
 @contextmanager

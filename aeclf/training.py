@@ -6,10 +6,10 @@ Docs: https://aeclf.github.io/aeclf/training.html.md"""
 
 # %% auto #0
 __all__ = ['OPTIMIZERS', 'PRECISIONS', 'LABELS', 'WithoutState', 'Tell', 'TellBatches', 'poly', 'Diverged', 'FiniteLoss',
-           'PolySchedule', 'check_callbacks', 'packed', 'unpacked', 'read_kept', 'say_goes_on', 'KeepTraining', 'Kept',
-           'cross_entropy', 'classifier_learner', 'TrainedInBF16', 'has_bfloat16', 'TargetIsInput', 'pixel_loss',
-           'TargetIsOwnAnswer', 'ReconstructionLearner', 'ae_learner', 'composite_learner', 'try_step',
-           'largest_that_fits', 'OutOfMemory', 'naming_what_fits', 'plot_histories']
+           'PolySchedule', 'check_callbacks', 'packed', 'unpacked', 'write_kept', 'read_kept', 'say_goes_on',
+           'KeepTraining', 'Kept', 'cross_entropy', 'classifier_learner', 'TrainedInBF16', 'has_bfloat16',
+           'TargetIsInput', 'pixel_loss', 'TargetIsOwnAnswer', 'ReconstructionLearner', 'ae_learner',
+           'composite_learner', 'try_step', 'largest_that_fits', 'OutOfMemory', 'naming_what_fits', 'plot_histories']
 
 # %% ../nbs/09_training.ipynb #7cd96465
 import math,time,traceback,warnings
@@ -35,8 +35,8 @@ from fastai.torch_core import to_float
 from .classifiers import IMAGENET_STD
 from .composite import fast_layout,in_fast_layout,unfreeze
 from .data import batch_to_read
-from .store import BadInput,Note,atomic,give_back_memory,in_float32,is_out_of_memory
-from .store import may_be_out_of_memory,random_states,set_random_states,unknown
+from .store import BadInput,Note,atomic,give_back_memory,in_float32,is_out_of_memory,is_whole
+from .store import may_be_out_of_memory,random_states,seal,set_random_states,unknown
 
 # %% ../nbs/09_training.ipynb #c02b9493
 from .store import seeded   # also found here
@@ -352,11 +352,20 @@ def _epochs_from(learn, first, go_on):
     finally: del learn._do_fit
 
 # %% ../nbs/09_training.ipynb #13090012
-def read_kept(file,    # that `torch.save` wrote
+def write_kept(file,    # where it is kept
+               belongs, # text of what it belongs to
+               held,    # dictionary of what `torch.save` can write and read again without executing anything
+              ):
+    "Keep what a process needs to go on; the file carries its own digest."
+    with atomic(file) as p:
+        torch.save(dict(belongs=belongs, **held), p)
+        seal(p)
+
+def read_kept(file,    # that `write_kept` wrote
               belongs, # text that has to be in it
              ) -> dict: # what was kept; None where there is nothing, or what is no good
     "What a process that was stopped has kept; nothing in the file is executed."
-    if not Path(file).is_file(): return None
+    if not Path(file).is_file() or not is_whole(file): return None
     try: held = torch.load(file, map_location=_where_it_can_be, weights_only=True)
     except Exception: return None   # torch raises nearly everything
     return held if isinstance(held, dict) and held.get('belongs')==belongs else None
@@ -375,6 +384,10 @@ def _can_be_read(file):
     except Exception: return False   # torch raises nearly everything
 
 # %% ../nbs/09_training.ipynb #13090010
+def _are_numbers(model):
+    "Are all weights numbers? After a step that made others nothing is kept: the next loss says so."
+    return all(bool(torch.isfinite(p).all()) for p in model.parameters() if p.is_floating_point())
+
 class KeepTraining(WithoutState, Callback):
     "Keep a training in a file while it goes on, and begin it where it was."
     order = 1000   # after what changes anything
@@ -418,7 +431,7 @@ class KeepTraining(WithoutState, Callback):
     def after_batch(self):
         if not self.training: return
         is_due = time.monotonic()-self.own['last']>=self.kept.every
-        if is_due or self.kept.stop_asked(): self.write(self.epoch, self.iter+1)
+        if (is_due or self.kept.stop_asked()) and _are_numbers(self.model): self.write(self.epoch, self.iter+1)
 
     def after_epoch(self): self.write(self.epoch+1, 0)
 
@@ -441,7 +454,7 @@ class Kept:
         return f'{self.file}: no training to go on from ({why}); delete it, and the stage begins anew'
 
     def write(self, held):
-        with atomic(self.file) as p: torch.save(dict(belongs=self.whole, **held), p)
+        write_kept(self.file, self.whole, held)
 
     def read(self):
         "What was kept, or None."
