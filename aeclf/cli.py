@@ -408,6 +408,7 @@ def run(
     folder = out or study_folder(asked.data)
     if print_config: return print(commented(_extended(asked, folder, add)), end='')
     if accept: _accept(folder, accept)
+    if config and said[:-1]==[None]*len(said[:-1]) and not settings: controls,seeds = _as_there(config, folder, controls, seeds)
     study = _study_of(asked, folder, device, controls, config)
     if classifiers is None: study.tell_of_files(print)   # a preset may name code that nobody typed
     _prepare(study, add, seeds, jobs)
@@ -523,6 +524,18 @@ def _other_files(study, file):
         changed = changed_since(read_listing(listing), spec, place)
         if changed: yield f'{spec}: {len(changed)} of its files differ from what {toml} took, such as {min(changed)}'
 
+# %% ../nbs/29_cli.ipynb #5a1e20a7
+def _as_there(file, folder, controls, seeds):
+    "Whether controls are trained, and how many seeds, where the study of `file` is made again as it is in another folder."
+    from aeclf.stages import repetitions_in
+    from aeclf.workspace import has_controls
+    there = file if file.is_dir() else file.parent
+    if not (there/'stages.json').is_file() or there.resolve()==folder.resolve(): return controls,seeds
+    more = [words for words,wanted in (('control decoders', has_controls(there) and not controls),
+                                       (f'{1+len(repetitions_in(there))} seeds', 1+len(repetitions_in(there))>seeds)) if wanted]
+    if more: print(f'note: {there} has {" and ".join(more)}, so this study gets them too')
+    return controls or has_controls(there),max(seeds, 1+len(repetitions_in(there)))
+
 # %% ../nbs/29_cli.ipynb #5a1e2015
 def _study_to_extend(folder):
     "The folder of the study that gets further classifiers, where nothing else is said."
@@ -550,19 +563,16 @@ def _extended(config, folder, add):
 # %% ../nbs/29_cli.ipynb #4f318915
 def _lost_files(study, todo):
     "A line with the remedy for each file that no stage leaves and that is lost, and for each that is damaged; `todo` are the stages to do."
-    from aeclf.stages import differing,is_ledger_lost
+    from aeclf.stages import differing,is_ledger_lost,is_seal_broken
     if is_ledger_lost(study.ledger, study.stages):
         yield 'stages.json','lost: restore it, or the next aeclf run does every stage again'
     for file,stage,what in differing(study.ledger):
         if what=='damaged': yield file,_of_damaged(stage)
         elif not stage: yield file,'lost: restore it'
-    if not todo and not (study.path/'report.html').is_file():
-        yield 'report.html',f'lost: aeclf report {study.path} writes it'
-
-def _of_damaged(stage):
-    "What to do about a damaged file."
-    if not stage: return 'damaged or edited: put it back, or aeclf run takes it as it is with --accept'
-    return 'damaged: aeclf run makes it again, or takes it as it is with --accept'
+    page = study.path/'report.html'
+    if not todo and not page.is_file(): yield 'report.html',f'lost: aeclf report {study.path} writes it'
+    if page.is_file() and is_seal_broken(page): yield 'report.html',_of_page(study.path)
+    yield from _of_repetitions(study.path)
 
 @app.command()
 def status(study: Annotated[Path, typer.Argument(help='Folder of a study.')]):
@@ -592,7 +602,36 @@ def report(study: Annotated[Path, typer.Argument(help='Folder of a finished stud
     opened.tell_of_files(_note, pictures=True)
     print(write_report(opened))
 
+# %% ../nbs/29_cli.ipynb #4f3189a6
+def _of_damaged(stage):
+    "What to do about a damaged file."
+    if not stage: return 'damaged or edited: put it back, or aeclf run takes it as it is with --accept'
+    return 'damaged: aeclf run makes it again, or takes it as it is with --accept'
+
+def _of_page(folder):
+    "What to do about a report that is not as it was written."
+    return f'damaged or edited: aeclf report {folder} writes it'
+
+def _of_repetitions(folder):
+    "A line for each file of the repetitions of a study that is lost or damaged."
+    from aeclf.stages import Ledger,differing,repetitions_in
+    for repetition in repetitions_in(folder):
+        at = repetition.relative_to(folder).as_posix()
+        if not (repetition/'stages.json').is_file(): yield at,'lost: aeclf run with --seeds makes it again'
+        else:
+            for file,stage,what in differing(Ledger(repetition)): yield f'{at}/{file}',_of_damaged(stage) if what=='damaged' else 'lost: aeclf run with --seeds makes it again'
+
 # %% ../nbs/29_cli.ipynb #28da0002
+def _kept_files(folder):
+    "Files of unfinished stages, and whether each is whole: pieces of tables, and what else a stage has kept."
+    from zipfile import BadZipFile,ZipFile
+    from aeclf.store import is_whole
+    def is_good(file):
+        if file.suffix!='.npz': return is_whole(file)
+        try: return ZipFile(file).testzip() is None
+        except (BadZipFile, OSError, EOFError): return False
+    return [(file, is_good(file)) for file in sorted((folder/'unfinished').rglob('*')) if file.suffix in ('.pt', '.npz')]
+
 def _verified(folder):
     "What is wrong with files of a study: (file, what), and how many files there are."
     from aeclf.stages import Ledger,is_seal_broken,not_noted,verified
@@ -601,9 +640,11 @@ def _verified(folder):
     try: found = verified(ledger)
     except BadInput as e: return [('stages.json', str(e))],1
     wrong = [(file, f'{what}, left by {stage}' if stage else what) for file,stage,what in found if what]
-    if page.is_file() and is_seal_broken(page): wrong.append(('report.html', f'damaged or edited: aeclf report {folder} writes it'))
+    if page.is_file() and is_seal_broken(page): wrong.append(('report.html', _of_page(folder)))
+    kept = _kept_files(folder)
+    wrong += [(file.relative_to(folder).as_posix(), 'damaged: the stage begins anew') for file,is_whole in kept if not is_whole]
     if before := not_noted(ledger): print(f'{folder}: no digests of what {shortened(", ".join(before))} left; the next aeclf run takes it as it is')
-    return wrong,len(found)+1+page.is_file()
+    return wrong,len(found)+1+page.is_file()+len(kept)
 
 @app.command()
 def verify(study: Annotated[Path, typer.Argument(help='Folder of a study.')]):
@@ -613,8 +654,9 @@ def verify(study: Annotated[Path, typer.Argument(help='Folder of a study.')]):
     """
     if not any((study/name).is_file() for name in ('study.toml', 'stages.json')):
         raise BadInput(f'{study}: no study there (no study.toml); give the folder of a study')
+    from aeclf.stages import repetitions_in
     count,differ = 0,0
-    for folder in (study, *sorted(p.parent for p in study.glob('seeds/*/study.toml'))):
+    for folder in (study, *repetitions_in(study)):
         wrong,files = _verified(folder)
         for file,what in wrong: stage_done((folder/file).relative_to(study).as_posix(), what, None)
         count,differ = count+files,differ+len(wrong)
@@ -781,9 +823,9 @@ def lattice(
     """
     from aeclf.contexts import MOST_CONCEPTS,count_concepts,formal_context,lattice_line,lattice_text,relation_text
     from aeclf.lattice import plot_lattice
-    from aeclf.stages import Ledger
+    from aeclf.stages import check_in_its_study
     from aeclf.tables import letters_of_all_scripts,read_table
-    Ledger(table.parent).check(table.name)   # where it is one of a study
+    check_in_its_study(table)
     context = formal_context(read_table(table), t)
     if count_concepts(context)>MOST_CONCEPTS:
         print(f'{relation_text(context)}\n{lattice_line(context)}\ntoo many to list or draw; try another --t')

@@ -240,21 +240,25 @@ def _circumstances(ws):
         machine=f'Python {platform.python_version()}, {platform.system()} {platform.machine()}')
 
 # %% ../nbs/25_results.ipynb #4e5a0012
+def _settings_in_words(ws):
+    "Every setting, and the digests of files from outside."
+    settings = {k: str(v) for k,v in asdict(ws.config).items() if k!='files'}
+    known = {n: entry['digest'] for n,entry in ws.config.files.items() if 'digest' in entry}
+    return settings | (dict(files=', '.join(f'{n} {d}' for n,d in known.items())) if known else {})
+
 def record_provenance(ws): # `Workspace`
     "Write provenance.json."
-    text = json.dumps(_circumstances(ws), indent=1)
+    text = json.dumps(_circumstances(ws) | dict(settings=_settings_in_words(ws)), indent=1)
     with atomic(ws.path/'provenance.json') as p: p.write_text(text)
 
 def provenance(ws # `Workspace`
               ) -> dict: # of texts
     "Configuration, circumstances and the seconds of each stage."
-    settings = {k: str(v) for k,v in asdict(ws.config).items() if k!='files'}
-    known = {n: entry['digest'] for n,entry in ws.config.files.items() if 'digest' in entry}
-    if known: settings['files'] = ', '.join(f'{n} {d}' for n,d in known.items())
     recorded = json.loads(ws.checked('provenance.json').read_text())
+    recorded.pop('settings', None)   # they stand in study.toml too
     entries = Ledger(ws.path).entries
     seconds = ', '.join(f'{name} {entry["seconds"]:.0f}' for name,entry in entries.items())
-    return settings | recorded | {'seconds': seconds}
+    return _settings_in_words(ws) | recorded | {'seconds': seconds}
 
 # %% ../nbs/25_results.ipynb #c643e94c
 def _trained_weights(ws):

@@ -8,8 +8,8 @@ Docs: https://aeclf.github.io/aeclf/stages.html.md"""
 __all__ = ['LOCK', 'STAGES', 'Stage', 'stage_seed', 'Ledger', 'why_to_do', 'unfinished_folder', 'forget_unfinished',
            'work_of_stage', 'run_stage', 'no_line', 'print_stage', 'run_stages', 'progress_of', 'is_ledger_lost',
            'not_noted', 'take_as_left', 'Seen', 'look_at', 'is_same', 'listing_of', 'differences', 'seen_again',
-           'write_listing', 'read_listing', 'differing', 'verified', 'sealed', 'is_seal_broken', 'alone', 'serve',
-           'Crew', 'may_begin', 'run_side_by_side', 'study_stages']
+           'write_listing', 'read_listing', 'differing', 'verified', 'repetitions_in', 'check_in_its_study', 'sealed',
+           'is_seal_broken', 'alone', 'serve', 'Crew', 'may_begin', 'run_side_by_side', 'study_stages']
 
 # %% ../nbs/22_stages.ipynb #57a60004
 import hashlib,json,os,shlex,shutil,signal,threading,time,warnings
@@ -61,16 +61,21 @@ def _is_entry(entry):
     "Is this what a ledger notes of a stage?"
     return isinstance(entry, dict) and {'read', 'seconds', 'result'} <= set(entry)
 
+def _is_of_before(held):
+    "Is this a ledger of a version that noted no digests, and none of itself?"
+    return bool(held) and not any(isinstance(entry.get('left'), dict) for entry in held.values())
+
 def _read_ledger(file, edited=False): # True: whoever wrote it
     "The entries of the stages, and the one on itself; `BadInput` where the file is damaged or was edited."
     if not file.is_file(): return {},{}
     try: held = json.loads(text := file.read_bytes().decode())
-    except ValueError: held = None
+    except (ValueError, RecursionError): held = None
     itself = held.pop(_ITSELF, {}) if isinstance(held, dict) else None
     if itself is None or not all(map(_is_entry, held.values())) or not isinstance(itself, dict):
         raise BadInput(f'{file}: damaged; delete it, and the next run makes the study anew')
     own = str(itself.get('digest', ''))
-    if itself and not edited and own!=digest(text.replace(own, _NO_DIGEST).encode()):
+    is_own = own==digest(text.replace(own, _NO_DIGEST).encode()) if itself else _is_of_before(held)
+    if not edited and not is_own:
         raise BadInput(f'{file}: damaged, or edited by another hand; {_MEND_LEDGER}')
     return held,itself
 
@@ -481,6 +486,21 @@ def verified(ledger # a `Ledger`
         return file,stage,ledger.entries.get(stage, {}).get('again', 'damaged')
     return _in_parallel(verify, _noted(ledger))
 
+# %% ../nbs/22_stages.ipynb #22da00a3
+def repetitions_in(folder # of a study
+                  ) -> list: # of folders, lost ones too
+    "The repetitions of a study with other seeds, those that were begun and those that lie there."
+    folder,begun = Path(folder),[]
+    with suppress(BadInput): begun = Ledger(folder).itself.get('seeds', [])   # a damaged ledger is named elsewhere
+    there = {p.name for p in folder.glob('seeds/*') if p.is_dir()}
+    return [folder/'seeds'/name for name in sorted(there.union(map(str, begun)), key=lambda o: (len(o), o))]
+
+def check_in_its_study(path): # of a file
+    "`BadInput` for a file of a study that is not what was left."
+    path = Path(path).absolute()
+    study = next((o for o in path.parents if (o/'stages.json').is_file()), None)
+    if study: Ledger(study).check(path.relative_to(study).as_posix())
+
 # %% ../nbs/22_stages.ipynb #22da0041
 _SEAL = '<!-- sha256 {} -->\n'
 
@@ -517,17 +537,25 @@ def _is_still(fd, path):
     try: return os.path.samestat(os.fstat(fd), os.stat(path))
     except FileNotFoundError: return False
 
+def _open_lock(path):
+    "The open file, and may it be written? One that another user has left behind can only be read, and locked all the same."
+    try: return os.open(path, os.O_RDWR | os.O_CREAT, 0o666),True
+    except PermissionError:
+        if not path.exists(): raise
+        return os.open(path, os.O_RDONLY),False
+
 def _try_lock(path):
     "An open file with a lock on it, or None where another process has one. OSError where there are no locks."
     while True:
-        fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        fd,is_ours = _open_lock(path)
         try: fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as e:
             os.close(fd)
             if isinstance(e, BlockingIOError): return None
             raise
-        if _is_still(fd, path): return fd
-        os.close(fd)   # whoever had it has just removed it
+        if is_ours and _is_still(fd, path): return fd
+        if not is_ours: path.unlink(missing_ok=True)   # nobody holds it; one of our own takes its place
+        os.close(fd)   # or whoever had it has just removed it
 
 def _wait_for_lock(path, patience=1.):
     "As `_try_lock`, for so many seconds: a run that is about to end is no reason to give up."

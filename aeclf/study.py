@@ -9,7 +9,7 @@ __all__ = ['Study', 'check_jobs', 'open_beside', 'accept', 'recoveries', 'recove
            'planted_sentence']
 
 # %% ../nbs/26_study.ipynb #f8afb92c
-import json
+import json,shutil
 from contextlib import contextmanager
 from dataclasses import replace
 from html import escape
@@ -197,7 +197,8 @@ _TABLES,_CHARTS,_SCRIPT,_SHEETS = 300_000,500_000,5_000_000,7_000_000   # bytes;
 def _image_count(study):
     "How many images are read, or were."
     labels = study.path/'crosseval'/'labels.npy'
-    return len(np.load(labels, mmap_mode='r') if labels.is_file() else study.images.valid_ds)
+    if not labels.is_file() or not study.ledger.is_as_left('crosseval/labels.npy'): return len(study.images.valid_ds)
+    return len(np.load(labels, mmap_mode='r'))
 
 @patch
 def _other_bytes(self:Study):
@@ -534,6 +535,7 @@ def _accept_settings(ledger):
     if settings==ledger.itself.get('settings', settings): return
     again = {name: entry | dict(again='study.toml has changed') for name,entry in ledger.entries.items()}
     ledger.write(again, settings=settings)
+    shutil.rmtree(ledger.path/'unfinished', ignore_errors=True)   # it was begun with other settings
 
 def accept(folder, # of a study
            files,  # names as `aeclf status` has them, or paths of such files
@@ -639,12 +641,20 @@ def _catch_up(path, config):
         with ledger.keeping('study.toml', settings=_meaning(new)): write_config(new, toml)
 
 @patch
+def _note_repetitions(self:Study, folders):
+    "The ledger knows which repetitions there are, so that a lost one is missed."
+    known = self.ledger.itself.get('seeds', [])
+    names = list(dict.fromkeys([*known, *(path.name for path in folders)]))
+    if names!=known and self.ledger.file.is_file(): self.ledger.write(seeds=names)
+
+@patch
 def repeated(self:Study, seeds): # studies wanted in all, this one included
     "The studies with the seeds after this one's, in folders below this one's."
     handed = dict(cbs=self.cbs, networks=self.networks, images=self.handed_images)
     others = {self.path/'seeds'/str(seed): replace(self.config, seed=seed)
               for seed in range(self.config.seed+1, self.config.seed+seeds)}
     for path,config in others.items(): _catch_up(path, config)
+    self._note_repetitions(others)
     return [Study(config, path, self.device, **handed) for path,config in others.items()]
 
 # %% ../nbs/26_study.ipynb #5a1e2603

@@ -7,8 +7,8 @@ Docs: https://aeclf.github.io/aeclf/workspace.html.md"""
 # %% auto #0
 __all__ = ['DAMAGED', 'usable_device', 'check_handed', 'full_names', 'with_handed', 'lowered_rates', 'as_the_folder_is',
            'file_entry', 'code_of', 'is_there', 'is_entered', 'collection', 'list_collection', 'folders_in',
-           'changed_since', 'kept_in', 'listing_file', 'copy_of', 'files_begun_with', 'Workspace', 'weights_file',
-           'better_order', 'Unfinished']
+           'changed_since', 'kept_in', 'listing_file', 'copy_of', 'files_begun_with', 'has_controls', 'Workspace',
+           'weights_file', 'better_order', 'Unfinished']
 
 # %% ../nbs/23_workspace.ipynb #3a5c0006
 import warnings
@@ -130,8 +130,9 @@ _STOPPED = 'stopped.json'
 
 def _stopped(path):
     "Kind of training → where one of it has diverged, of a study in a folder."
-    try: return json.loads((path/_STOPPED).read_text(encoding='utf-8'))
-    except (OSError, ValueError): return {}
+    try: held = json.loads((path/_STOPPED).read_text(encoding='utf-8'))
+    except (OSError, ValueError, RecursionError): return {}
+    return held if isinstance(held, dict) else {}
 
 def lowered_rates(config, # a `Config`
                   held,   # the `Config` of the study in the folder
@@ -352,6 +353,13 @@ def files_begun_with(path,   # of a study, which need not be there
             raise BadInput(f'{path}: {written} has another digest there; choose another folder (--out)')
     return {n: entry for n,entry in (config.files | held).items() if known(n, entry)}
 
+# %% ../nbs/23_workspace.ipynb #c0a70001
+def has_controls(path # folder of a study
+                ) -> bool:
+    "Has a study control decoders, or had it before they were lost?"
+    done = any(name.startswith('control ') for name in Ledger(path).entries)
+    return done or any(Path(path).glob('controls/*.safetensors'))
+
 # %% ../nbs/23_workspace.ipynb #3a5c0010
 class Workspace:
     "What a study has."
@@ -371,7 +379,7 @@ class Workspace:
         self.ledger.check('study.toml')
         self.networks,self.handed_images = dict(networks),images
         self.config,self.device = with_handed(config, self.networks, images),usable_device(device)
-        self.controls = controls or (self.path/'controls').is_dir()
+        self.controls = controls or has_controls(self.path)
         self._shared,self._notes = {},[]
         self._trials,self._bytes = {},{}   # classifier's name → what came of trying it; its size
         check_callbacks(self.cbs)

@@ -6,7 +6,9 @@ import pytest
 from aeclf import stages
 from aeclf.stages import LOCK, Ledger
 from aeclf.store import BadInput
-from aeclf.study import Study
+from aeclf.study import Study, accept
+from aeclf.training import write_kept
+from aeclf.workspace import has_controls
 from conftest import aeclf, command, one_line, without_digests
 
 tiny = ['--classifiers', 'L,own=nets.py:make', '--epochs', '1,1,1', '--size', '32', '--controls', '--pretrain', 'folder:without', '--set', 'panels=2', '--set', 'widths=[8,16]', '--set', 'convs=[1,1]']
@@ -156,14 +158,18 @@ def test_an_accepted_study_toml(whole, args):
     same = aeclf(args[0], 'run', '--out', whole, '--accept', 'study.toml')
     assert same.returncode == 0 and 'nothing was trained' in same.stdout, same.stderr
     toml.write_text(toml.read_text().replace('decoders = 1', 'decoders = 2'))
-    from aeclf.study import accept
+    kept = whole/'unfinished'/'decoder L'/'training.pt'
+    kept.parent.mkdir(parents=True)
+    kept.write_text('begun with other settings')
     accept(whole, ['study.toml'])
+    assert not kept.exists()
     why = {name: why for name,_,why in Study.open(whole, 'cpu', say=lambda words: None).progress()}
     assert set(why.values()) == {'study.toml has changed'}
 
 
 @pytest.mark.parametrize('edit, words', [
-    (lambda text: text.replace('"seconds": ', '"seconds": 1'), ['damaged, or edited by another hand', '--accept stages.json']), (lambda text: text[:len(text)//2], ['damaged; delete it']), (lambda text: '', ['damaged; delete it'])])
+    (lambda text: text.replace('"seconds": ', '"seconds": 1'), ['damaged, or edited by another hand', '--accept stages.json']), (lambda text: json.dumps({k: v for k,v in json.loads(text).items() if k != 'itself'}), ['damaged, or edited by another hand', '--accept stages.json']),
+    (lambda text: text[:len(text)//2], ['damaged; delete it']), (lambda text: '', ['damaged; delete it']), (lambda text: '['*100000, ['damaged; delete it'])])
 def test_an_edited_or_torn_ledger_is_refused(whole, args, edit, words):
     ledger = whole/'stages.json'
     ledger.write_text(edit(ledger.read_text()))
@@ -171,6 +177,58 @@ def test_an_edited_or_torn_ledger_is_refused(whole, args, edit, words):
     assert aeclf(args[0], 'verify', whole).returncode == 1
     accepted = aeclf(args[0], 'run', '--out', whole, '--accept', 'stages.json')
     assert accepted.returncode == (0 if 'edited' in words[0] else 2) and ('nothing was trained' in accepted.stdout) == ('edited' in words[0])
+
+
+def test_an_empty_ledger_is_none_of_ours(whole, args):
+    (whole/'stages.json').write_text('{}')
+    assert aeclf(args[0], 'verify', whole).returncode == 1
+    one_line(aeclf(args[0], 'status', whole), 'damaged, or edited by another hand')
+
+
+def test_a_damaged_list_of_labels_keeps_no_study_from_going_on(whole, args):
+    flip(whole/'crosseval'/'labels.npy', 0)
+    (whole/'rrc.csv').unlink()
+    result = aeclf(args[0], *args[1])
+    assert result.returncode == 0 and 'crosseval/labels.npy is damaged' in result.stdout, result
+    assert aeclf(args[0], 'verify', whole).returncode == 0
+
+
+def test_lost_controls_are_missed(whole, args):
+    shutil.move(whole/'controls', whole.parent/'controls')
+    try:
+        result = aeclf(args[0], 'status', whole)
+        assert 'to do (controls/M.safetensors is lost)' in said_of(result, 'control M'), result
+    finally: shutil.move(whole.parent/'controls', whole/'controls')
+
+
+def test_an_empty_folder_makes_no_controls(args, tmp_path):
+    (tmp_path/'study'/'controls').mkdir(parents=True)
+    assert not has_controls(tmp_path/'study')
+
+
+def test_a_table_somewhere_in_a_study_is_checked(whole, args):
+    table = whole/'evidence'/'rrc.csv'
+    assert table.is_file()
+    flip(table)
+    one_line(aeclf(args[0], 'lattice', table), 'evidence/rrc.csv is damaged: it is not what stage', 'evidence')
+
+
+def test_a_report_that_was_edited_is_named(whole, args):
+    page = whole/'report.html'
+    page.write_text(page.read_text().replace('<h1>', '<h1>Not ', 1))
+    for words in ('status', 'verify'): assert 'damaged or edited: aeclf report' in said_of(aeclf(args[0], words, whole), 'report.html')
+
+
+def test_what_unfinished_stages_have_kept_is_verified(whole, args):
+    folder = whole/'unfinished'/'decoder L'
+    folder.mkdir(parents=True)
+    try:
+        write_kept(folder/'training.pt', 'it', dict(now=1))
+        assert aeclf(args[0], 'verify', whole).returncode == 0
+        flip(folder/'training.pt')
+        result = aeclf(args[0], 'verify', whole)
+        assert result.returncode == 1 and 'unfinished/decoder L/training.pt damaged: the stage begins anew' in result.stdout, result
+    finally: shutil.rmtree(whole/'unfinished')
 
 
 def test_notes_and_lists_are_known_too(whole, args):
@@ -241,3 +299,14 @@ def test_a_signal_while_the_lock_is_signed_leaves_none(tmp_path, monkeypatch):
     assert not (tmp_path/LOCK).exists()
     monkeypatch.undo()
     with stages.alone(tmp_path): assert (tmp_path/LOCK).read_text()
+
+
+def test_a_lock_that_another_user_has_left_is_none(tmp_path, monkeypatch):
+    opened = os.open
+    def refuse(path, flags, *mode):
+        if str(path).endswith(LOCK) and os.stat(path).st_size and flags & os.O_RDWR: raise PermissionError(13, 'Permission denied', str(path))
+        return opened(path, flags, *mode)
+    (tmp_path/LOCK).write_text('99999 elsewhere')
+    monkeypatch.setattr(stages.os, 'open', lambda path, flags, *mode: refuse(path, flags, *mode) if os.path.exists(path) else opened(path, flags, *mode))
+    with stages.alone(tmp_path): assert (tmp_path/LOCK).read_text().startswith(f'{os.getpid()} ')
+    assert not (tmp_path/LOCK).exists()
