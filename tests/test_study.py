@@ -82,6 +82,16 @@ def test_controls_and_seeds_extend_a_finished_study(finished, pictures):
     assert list(pd.read_csv(out/'crosseval'/'accuracy.csv', index_col=0).index) == ['original', 'S', 'L', 'R', 'M', 'N_L', 'N_R']
     again = aeclf(pictures.parent, *args)
     assert again.returncode == 0 and 'nothing was trained' in again.stdout
+    anew = pictures.parent/'anew'
+    result = aeclf(pictures.parent, 'run', '--config', out, '--out', anew)
+    assert result.returncode == 0 and f'{out} has control decoders and 2 seeds, so this study gets them too' in result.stdout, result
+    for file in ('crosseval/accuracy.csv', 'rrc.csv', 'gains.csv', 'seed_spread.csv', 'seeds.csv', 'seeds/1/rrc.csv'):
+        found = [folder/file for folder in (out, anew) if (folder/file).is_file()]
+        assert len(found) in (0, 2) and len({o.read_bytes() for o in found}) < 2, file
+    assert (anew/'seeds'/'1'/'rrc.csv').is_file() and (anew/'controls').is_dir()
+    shutil.rmtree(anew/'seeds')
+    for words in ('status', 'verify'): assert 'seeds/1' in aeclf(pictures.parent, words, anew).stdout
+    assert aeclf(pictures.parent, 'verify', anew).returncode == 1
 
 
 def test_planted_cues(tmp_path):
