@@ -182,3 +182,14 @@ def test_a_small_drive(tmp_path, options, words):
     result = subprocess.run(['unshare', '-rm', 'sh', '-c', script], cwd=tmp_path, capture_output=True, text=True)
     assert 'drive/x.png: cannot be written, '+words in result.stderr and len(result.stderr.splitlines()) == 1, result.stderr
     assert result.stdout.split() == ['code', '2', *(['full'] if fill else [])]
+
+
+@pytest.mark.parametrize('options, words', [('size=1m', 'are free there; make room, or choose another folder (--out)'), ('ro', 'the drive is read-only; choose a folder')])
+def test_a_study_on_a_small_drive(tmp_path, options, words):
+    (tmp_path/'drive').mkdir()
+    mount = f'mount -t tmpfs -o {options} none drive'
+    if shutil.which('unshare') is None or subprocess.run(['unshare', '-rm', 'sh', '-c', mount], cwd=tmp_path, capture_output=True).returncode: pytest.skip('no drives may be mounted here')
+    script = f'{mount}; {command[0]} run --quick --classifiers L --out drive/study; echo code $?; ls -A drive'
+    result = subprocess.run(['unshare', '-rm', 'sh', '-c', script], cwd=tmp_path, capture_output=True, text=True)
+    assert '/drive' in result.stderr and words in result.stderr and len(result.stderr.splitlines()) == 1, result
+    assert result.stdout.split()[-2:] == ['code', '2'], result
