@@ -399,11 +399,13 @@ def _class_folders(path):
     return {name: found[name][0] for name in _in_order(found)}
 
 # %% ../nbs/04_data.ipynb #fba21545
+def _in_nfc(names): return [unicodedata.normalize('NFC', str(n)) for n in names]
+
 def _several_classes(path, vocab=None):
     "The classes under `path`, name to folder, if there is something to tell apart; in the order of `vocab`."
     held = _class_folders(path)
     if vocab is not None:
-        wanted = [unicodedata.normalize('NFC', str(n)) for n in vocab]
+        wanted = _in_nfc(vocab)
         if odd := sorted(set(wanted) ^ set(held)):
             raise BadInput(f'{path}: class {odd[0]!r} is not both in vocab and a folder; give the names of the folders')
         held = {n: held[n] for n in wanted}
@@ -439,10 +441,11 @@ def _split_at_random(path, seed, without, vocab=None):
 _TRAIN = ('train', 'training')
 _VALID = ('valid', 'val', 'validation', 'test', 'testing')
 
+def _holds_folders(path): return any(image_files(d) for d in _subfolders(path).values())
+
 def _parts(path):
     "The subfolders of `path` that hold folders of pictures, by name."
-    holds = lambda d: any(image_files(o) for o in _subfolders(d).values())
-    return {name: d for name,d in _subfolders(path).items() if _part_words(name) and holds(d)}
+    return {name: d for name,d in _subfolders(path).items() if _part_words(name) and _holds_folders(d)}
 
 def _part_words(name):
     "The words in a folder's name that tell of a part of a data set."
@@ -459,11 +462,45 @@ def _train_and_valid(path):
     train,valid = _named(parts, _TRAIN),_named(parts, _VALID)
     if len(train)==1 and valid: return train[0],valid[0]
     if len(train)==1 and len(parts)==1:
-        raise BadInput(f'{path}: {train[0].name}/ has no neighbour to validate on; name it valid/, val/ or test/')
-    if len(parts)<2: return None
-    some = ', '.join(f'{n}/' for n in list(parts)[:3])
-    raise BadInput(f'{path}: {some} look like parts of a data set, not like classes; '
-                   'name the one to train on train/ and the one to validate on valid/')
+        raise BadInput(f'{path}: {train[0].name}/ has no neighbour to validate on; name it valid/, val/ or test/, '
+                       'with the same class folders in it')
+    if len(parts)>1: raise _no_classes(path, parts)
+    _check_no_parts(path)
+
+# %% ../nbs/04_data.ipynb #04b0c001
+_NAME_THEM = 'name the one to train on train/ and the one to validate on valid/'
+
+def _no_classes(path, names, why='', remedy=_NAME_THEM):
+    "What to say of folders that look like parts."
+    some = ', '.join(f'{n}/' for n in list(names)[:3])
+    return BadInput(f'{path}: {some} {why}look like parts of a data set, not like classes; {remedy}')
+
+def _begin_like_parts(names):
+    "Those of `names` with a word that begins like a part to train on, and with one to measure on."
+    having = lambda *begin: [n for n in names if any(w.startswith(begin) for w in re.findall('[a-z]+', n.casefold()))]
+    return having('train'),having('val', 'test', 'eval', 'dev')
+
+def _held_by_all(tops):
+    "The names of two subfolders or more that all of a few folders hold, if they hold no pictures beside them."
+    if len(tops)<2 or any(is_picture(o.name) for d in tops.values() for o in d.iterdir()): return []
+    below = sorted(map(list, map(_subfolders, tops.values())), key=len)
+    is_same = len(below[0])>1 and all(set(below[0])<=set(o) for o in below)
+    few = len(tops)<=max(3, len(below[0]))   # many classes may well have the same few subfolders
+    return below[0] if is_same and few and all(map(image_files, tops.values())) else []
+
+def _check_no_parts(path):
+    "`BadInput` where the subfolders of `path`, by their names or by what they hold, are no classes."
+    tops = _subfolders(path)
+    learnt,measured = _begin_like_parts(tops)
+    named = sorted({*learnt, *measured}) if learnt and measured else []
+    if len([n for n in named if _holds_folders(tops[n])])>1: raise _no_classes(path, named)
+    if len(named)>1 and set(named)=={n for n,d in tops.items() if image_files(d)}:
+        remedy = 'put the pictures of each class into a folder of its own in both, or use images:PATH where there are no classes'
+        raise _no_classes(path, named, 'hold no folders of classes, and ', remedy)
+    if both := _held_by_all(tops):
+        some = ', '.join(f'{n}/' for n in both[:3])
+        remedy = f'{_NAME_THEM}, or, where they are classes, take the subfolders away'
+        raise _no_classes(path, tops, f'all hold {some}: they ', remedy)
 
 # %% ../nbs/04_data.ipynb #61654568
 def _items_of_all(held, without):
@@ -485,7 +522,8 @@ def _split_as_given(path, train, valid, without, vocab):
 
 def _split_folder(path, seed, without=(), vocab=None):
     "Vocabulary, training and validation items of an image folder, the files `without` left out."
-    parts = _train_and_valid(path)
+    are_classes = vocab is not None and set(_subfolders(path))==set(_in_nfc(vocab))
+    parts = None if are_classes else _train_and_valid(path)
     if parts is None: return _split_at_random(path, seed, without, vocab)
     return _split_as_given(path, *parts, without, vocab)
 

@@ -55,6 +55,25 @@ def test_what_looks_like_parts_is_asked_about_and_a_class_may_be_a_train(tmp_pat
     assert read(squares(tmp_path/'vehicles', 'car', 'train', 'tram')).vocab == ['car', 'train', 'tram']
 
 
+@pytest.mark.parametrize('tops, below, words', [
+    (('train', 'test'), [''], 'test/, train/ hold no folders of classes'), (('Training', 'val'), [''], 'hold no folders of classes'), (('train', 'val', 'test'), [''], 'hold no folders'),
+    (('trainfoo', 'testfoo'), [''], 'hold no folders of classes'), (('trainset', 'testset'), ['owl', 'tit'], 'testset/, trainset/ look like parts'),
+    (('TrainData', 'ValData', 'docs'), ['owl', 'tit'], 'TrainData/, ValData/ look like parts'), (('trainA', 'testA', 'trainB', 'testB'), ['owl', 'tit'], 'look like parts'),
+    (('seen', 'unseen'), ['owl', 'tit'], 'seen/, unseen/ all hold owl/, tit/: they look like parts'), (('a', 'b', 'c', 'd'), ['1', '2', '3', '4'], 'all hold 1/, 2/, 3/')])
+def test_unknown_parts_are_asked_about(tmp_path, tops, below, words):
+    for top in tops: squares(tmp_path/top, *below)
+    with pytest.raises(BadInput, match=words) as said: read(tmp_path)
+    assert '\n' not in str(said.value) and 'put the pictures' in str(said.value) or 'name the one to train on train/' in str(said.value)
+    assert read(tmp_path, vocab=tops).vocab == list(tops)
+
+
+@pytest.mark.parametrize('tops, below', [(('owl', 'tit'), ['adult']), (('owl', 'tit'), ['', 'adult', 'young']), (('owl', 'tit', 'jay', 'kea'), ['adult', 'young']),
+                                         (('steam_train', 'bullet_train'), ['']), (('trainer', 'valley', 'owl'), [''])])
+def test_classes_may_have_subfolders_and_odd_names(tmp_path, tops, below):
+    for top in tops: squares(tmp_path/top, *below)
+    assert read(tmp_path).vocab == sorted(tops)
+
+
 @pytest.mark.parametrize('held, names', [([], 'nothing in it'), (['a.raw', 'b.raw'], '2 files, none of them a picture')])
 def test_a_class_does_not_vanish(tmp_path, held, names):
     squares(tmp_path, 'owl', 'tit')
