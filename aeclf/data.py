@@ -23,7 +23,7 @@ from torchvision.datasets import CIFAR10
 from fastai.data.core import DataLoaders
 from fastai.data.load import DataLoader
 from .pictures import FRAMINGS,Pictures,check_readable,image_files,is_hidden,is_picture
-from .pictures import look_through,workers_for
+from .pictures import left_out_notes,look_through,workers_for
 from .pictures import rgb,train_tfm,unreadable,valid_tfm      # also found here
 from .store import BadInput,unknown
 from .unlabelled import unlabelled,write_shards               # also found here
@@ -547,11 +547,7 @@ def _picture_loaders(train, valid, vocab, root, size, bs, framing, limit, device
 def _left_out_notes(path, n_used, n_bad, outside):
     "How many files below `path` are passed over, and how many pictures lie `outside`."
     pictures,passed = look_through(path)
-    kinds = list(passed.values())
-    counts = {'hidden': kinds.count('hidden'), 'not named like pictures': len(kinds)-kinds.count('hidden'),
-              f'pictures outside of {outside}': len(pictures)-n_used-n_bad}
-    left_out = ', '.join(f'{n} {what}' for what,n in counts.items() if n>0)
-    return [f'left out: {left_out}'] if left_out else []
+    return left_out_notes(passed, **{f'pictures outside of {outside}': len(pictures)-n_used-n_bad})
 
 def _folder_notes(path, names, vocab, items, bad):
     "What a reader of the study should know of how the folder was read."
@@ -737,10 +733,35 @@ def _check_synsets(folder, held):
 def _files_in(folder):
     "Image files in `folder`, sorted; an empty one is an error."
     with os.scandir(folder) as entries:
-        held = sorted((e.name, e) for e in entries if is_picture(e.name))
+        held = sorted((e.name, e) for e in entries if is_picture(e.name) and not e.is_dir())
     if empty := [name for name,e in held if not e.stat().st_size]:
         raise BadInput(f'{folder/empty[0]}: a file of zero bytes; fetch it again')
     return [folder/name for name,_ in held]
+
+def _passed_over(folder, used=()):
+    "Pictures further below `folder`, and what else in it is passed over; without the subfolders `used`."
+    below,passed = [],{}
+    for d in sorted(folder.iterdir()):
+        if d.name in used: continue
+        if is_hidden(d.name): passed[d] = 'hidden'
+        elif is_picture(d.name): continue
+        elif d.is_dir():
+            pictures,others = look_through(d)
+            below += pictures
+            passed |= others
+        else: passed[d] = 'no picture by its name'
+    return below,passed
+
+# %% ../nbs/04_data.ipynb #04b0c004
+def _pictures_of_synset(folder):
+    "The pictures in a synset folder; `BadInput` where it holds other files only."
+    if files := _files_in(folder): return files
+    below,passed = _passed_over(folder)
+    n = len([why for why in passed.values() if why!='hidden'])
+    if below: raise BadInput(f'{folder}: no picture in it, {below[0].relative_to(folder)} lies deeper; move the pictures up')
+    if n: raise BadInput(f'{folder}: {n} files, none of them a picture by its name; a class needs pictures, '
+                         'so fill this folder or move it out')
+    return []
 
 def _no_synset_folders(folder):
     loose = ', the images lie loose in it; move each into the folder of its synset, such as'
@@ -753,7 +774,7 @@ def _synset_items(folder):
     if not held: raise _no_synset_folders(folder)
     _check_synsets(folder, held)
     number = {name: k for k,name in enumerate(synsets())}
-    items = [(f, number[name]) for name in held for f in _files_in(folder/name)]
+    items = [(f, number[name]) for name in held for f in _pictures_of_synset(folder/name)]
     if not items: raise BadInput(f'{folder}: no images in its synset folders; fill them')
     return items
 
@@ -776,16 +797,25 @@ def _counted(items):
 
 def _loose_notes(folders):
     "What lies outside of the synset folders."
-    counts = {d.name: len(_files_in(d)) for d in folders if d}
+    counts = {d.resolve().name: sum(is_picture(o.name) for o in d.iterdir()) for d in folders if d}
     return [f'left out: {n:,} pictures that lie loose in {name}/' for name,n in counts.items() if n]
 
-def _imagenet_notes(train, valid, parts, copies):
+def _imagenet_left_out(path, parts):
+    "What is passed over in ImageNet, at any depth."
+    held = [d for d in parts if d]
+    looked_at = [(s, ()) for d in held for s in _subfolders(d).values()]+[(d, _subfolders(d)) for d in held]
+    if path not in held: looked_at.append((path, {d.name for d in held}))
+    below,passed = zip(*(_passed_over(*o) for o in looked_at))
+    passed = {file: why for found in passed for file,why in found.items()}
+    return left_out_notes(passed, **{'pictures in other folders': sum(map(len, below))})
+
+def _imagenet_notes(path, train, valid, parts, copies):
     "What a reader of the study should know of ImageNet as it is here."
     learnt,measured = _counted(train),_counted(valid)
     told = [f'to train on {learnt}; to measure on {measured}']
     if not parts[0]: told = _split_notes(parts[1], 'train/', learnt, measured)
     elif not parts[1]: told = _split_notes(parts[0], 'val/', learnt, measured)
-    return told+_copies_notes(copies)+_loose_notes(parts)
+    return told+_copies_notes(copies)+_loose_notes(dict.fromkeys((path, *parts)))+_imagenet_left_out(path, parts)
 
 # %% ../nbs/04_data.ipynb #04000009
 def _what_lacks(train, parts):
@@ -811,6 +841,6 @@ def imagenet(path,           # folder with train/ and val/, or with one of them,
     if all(parts): train,valid = map(_synset_items, parts)
     else: train,valid,copies = _apart(*_split_by_path(_synset_items(parts[0] or parts[1]), path), path)
     dls = _picture_loaders(train, valid, synsets(), path, size, bs, framing, limit, device, num_workers)
-    dls.notes,dls.lacks = _imagenet_notes(train, valid, parts, copies),_what_lacks(train, parts)
+    dls.notes,dls.lacks = _imagenet_notes(path, train, valid, parts, copies),_what_lacks(train, parts)
     dls.read,dls.folders = copies,[d.name for d in parts] if all(parts) else ['.']
     return dls
