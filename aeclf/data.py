@@ -23,7 +23,7 @@ from torchvision.datasets import CIFAR10
 from fastai.data.core import DataLoaders
 from fastai.data.load import DataLoader
 from .pictures import FRAMINGS,Pictures,check_readable,image_files,is_hidden,is_picture
-from .pictures import left_out_notes,look_through,workers_for
+from .pictures import left_out_notes,look_through,scales_of,workers_for
 from .pictures import rgb,train_tfm,unreadable,valid_tfm      # also found here
 from .store import BadInput,unknown
 from .unlabelled import unlabelled,write_shards               # also found here
@@ -533,12 +533,12 @@ def _limited(items, n):
     if n is None or n>=len(items): return items
     return [items[i] for i in np.arange(n)*len(items)//n]
 
-def _picture_loaders(train, valid, vocab, root, size, bs, framing, limit, device, num_workers=None):
+def _picture_loaders(train, valid, vocab, root, size, bs, framing, limit, device, num_workers=None, scales=None):
     "Loaders over (path, label) pairs below `root`."
     def part(items, n, tfm):
         items = _limited(items, n)
         ids = [unicodedata.normalize('NFC', str(f.relative_to(root))) for f,_ in items]
-        return Pictures(items, vocab, tfm(size, framing), ids)
+        return Pictures(items, vocab, tfm(size, framing), ids, scales)
     n_train,n_valid = limit or (None, None)
     halves = part(train, n_train, train_tfm),part(valid, n_valid, valid_tfm)
     return dataloaders(*halves, bs, device, workers_for(len(halves[0]), num_workers, device))
@@ -575,11 +575,12 @@ def folder(path,         # folder of class folders, or of train/ and valid/ (val
     if not path.is_dir():
         raise BadInput(f'{path}: no such folder; give one with a subfolder of images per class')
     names,train,valid = _split_folder(path, seed, (), vocab)
-    bad = unreadable([f for f,_ in train+valid])
+    bad = unreadable([f for f,_ in train+valid], spans := [])
     if not skip_unreadable: check_readable(bad)
     if bad: names,train,valid = _split_folder(path, seed, bad, vocab)
-    dls = _picture_loaders(train, valid, names, path, size, bs, framing, limit, device, num_workers)
-    dls.skipped,dls.notes = bad,_folder_notes(path, names, vocab, train+valid, bad)
+    scales,said = scales_of(spans, path)
+    dls = _picture_loaders(train, valid, names, path, size, bs, framing, limit, device, num_workers, scales)
+    dls.skipped,dls.notes = bad,said+_folder_notes(path, names, vocab, train+valid, bad)
     return dls
 
 # %% ../nbs/04_data.ipynb #04000006
@@ -667,11 +668,12 @@ def images(path,         # folder of pictures at any depth, or of train/ and val
     path = Path(path)
     if not path.is_dir(): raise BadInput(f'{path}: no such folder; give one with pictures in it, at any depth')
     if not (files := image_files(path)): raise BadInput(f'{path}: no images below it; give a folder of images')
-    bad,parts = unreadable(files),_two_parts(path)
+    bad,parts = unreadable(files, spans := []),_two_parts(path)
     if not skip_unreadable: check_readable(bad)
     train,valid,copies = _split_pictures(path, parts, bad)
-    dls = _picture_loaders(train, valid, None, path, size, bs, framing, limit, device, num_workers)
-    dls.notes = _pictures_notes(path, train, valid, copies, parts, bad)
+    scales,said = scales_of(spans, path)
+    dls = _picture_loaders(train, valid, None, path, size, bs, framing, limit, device, num_workers, scales)
+    dls.notes = _pictures_notes(path, train, valid, copies, parts, bad)+said
     dls.skipped,dls.read,dls.lacks = bad,copies,NO_LABELS
     dls.folders = [d.name for d in parts or ()] or ['.']
     return dls

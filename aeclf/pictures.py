@@ -6,7 +6,8 @@ Docs: https://aeclf.github.io/aeclf/pictures.html.md"""
 
 # %% auto #0
 __all__ = ['PICTURE_ENDINGS', 'FRAMINGS', 'reason', 'rgb', 'is_hidden', 'is_picture', 'look_through', 'image_files',
-           'left_out_notes', 'unreadable', 'check_readable', 'train_tfm', 'valid_tfm', 'Pictures', 'workers_for']
+           'left_out_notes', 'unreadable', 'scales_of', 'check_readable', 'train_tfm', 'valid_tfm', 'Pictures',
+           'workers_for']
 
 # %% ../nbs/02_pictures.ipynb #c8f8c957
 import os,re,struct
@@ -46,13 +47,26 @@ def _eight_bits(image, scale=None):
     unit = (np.nan_to_num(values, posinf=white, neginf=black)-black)*(255/(white-black))
     return Image.fromarray(np.rint(unit).clip(0, 255).astype(np.uint8))
 
-def _scale_of(image):
-    "The (black, white) of a picture of more than 8 bits, or of floats; None for one of 8."
+def _span_of(image):
+    "The lowest and the highest value of a picture of more than 8 bits, or of floats; None for one of 8."
     if image.mode!='F' and not image.mode.startswith('I'): return None
     values = np.asarray(image)
     finite = values[np.isfinite(values)]
     if not finite.size: raise BadInput('no finite value in it; save it anew')
-    return _full_scale(image, finite.min(), finite.max())
+    return finite.min(),finite.max()
+
+def _depth_of(image):
+    "`'F'` for floats, `'I'` for whole numbers of more than 8 bits, where only the values tell what is white; else None."
+    if image.mode=='F': return None if _MAX_SAMPLE_VALUE in getattr(image, 'tag_v2', {}) else 'F'
+    is_told = image.format=='PPM' or _MAX_SAMPLE_VALUE in getattr(image, 'tag_v2', {})
+    return 'I' if image.mode.startswith('I') and not is_told else None
+
+def _scale_of(image, scales=None):
+    "The (black, white) of a picture of more than 8 bits, that of its depth in `scales` if it is there; None for one of 8."
+    span = _span_of(image)
+    if span is None: return None
+    known = (scales or {}).get(_depth_of(image))
+    return known or _full_scale(image, *span)
 
 # %% ../nbs/02_pictures.ipynb #56786323
 _TRANSPARENT = ('RGBA', 'LA', 'PA', 'RGBa', 'La')
@@ -63,10 +77,10 @@ def _upright(image):
     try: return ImageOps.exif_transpose(image)
     except _NO_PICTURE: return image
 
-def _in_rgb(image):
+def _in_rgb(image, scales=None):
     "A PIL image upright, on white where it is transparent, in RGB."
     image.load()
-    scale = _scale_of(image)
+    scale = _scale_of(image, scales)
     image = _eight_bits(_upright(image), scale)
     opaque = image.mode not in _TRANSPARENT and 'transparency' not in image.info
     if opaque: return image.convert('RGB')
@@ -87,12 +101,13 @@ def reason(error, # an exception
 # %% ../nbs/02_pictures.ipynb #74f6119c
 def rgb(file,      # path, open file, PIL image, or H×W×3 uint8 array
         name=None, # how a message calls it; default: the path
+        scales=None, # of the data set, as `scales_of` returns them; default: what the picture itself suggests
        ) -> Image.Image: # upright, in RGB
     "A picture as the camera meant it, transparency on white; `BadInput` names a file that is none."
     if isinstance(file, np.ndarray): return Image.fromarray(file)
     try:
-        if isinstance(file, Image.Image): return _in_rgb(file)
-        with Image.open(file) as image: return _in_rgb(image)
+        if isinstance(file, Image.Image): return _in_rgb(file, scales)
+        with Image.open(file) as image: return _in_rgb(image, scales)
     except _NO_PICTURE as e:
         why = f'cannot be read as an image ({reason(e)}); mend or remove it'
         raise BadInput(f'{name or file}: {why}') from e
@@ -149,24 +164,28 @@ def left_out_notes(passed, # paths passed over → why, as `look_through` return
     return [f'left out: {said}'] if said else []
 
 # %% ../nbs/02_pictures.ipynb #76f03505
-def _why_unreadable(path):
-    "Why `path` cannot be read as an image, or None."
+def _looked_at(path):
+    "Why `path` cannot be read as an image, or None; and its depth and its span, where only they tell what is white."
     try:
         with Image.open(path) as image:
             image.draft('RGB', (64, 64))
             _in_rgb(image)
-    except _NO_PICTURE as e: return reason(e) + _helpful_extra(path)
+            depth = _depth_of(image)
+            return None,depth and (depth, *_span_of(image))
+    except _NO_PICTURE as e: return reason(e) + _helpful_extra(path),None
 
 def _helpful_extra(path):
     "Which package reads a picture that Pillow alone does not."
     if Path(path).suffix.lower() in ('.heic', '.heif'): return '; pip install pillow-heif reads HEIC'
     return '; Pillow from 11.3 reads AVIF' if Path(path).suffix.lower()=='.avif' else ''
 
-def unreadable(files # paths
+def unreadable(files, # paths
+               spans=None, # a list, to which the depths and spans of those are added of which only they tell what is white
               ) -> dict: # path to the reason, for those that cannot be read as images
     "Look at every file, in parallel, as `rgb` reads it."
-    with ThreadPoolExecutor(os.cpu_count()) as pool: reasons = pool.map(_why_unreadable, files)
-    return {file: why for file,why in zip(files, reasons) if why}
+    with ThreadPoolExecutor(os.cpu_count()) as pool: found = list(pool.map(_looked_at, files))
+    if spans is not None: spans += [span for _,span in found if span]
+    return {file: why for file,(why,_) in zip(files, found) if why}
 
 # %% ../nbs/02_pictures.ipynb #d2b7e9d5
 def _read_heic():
@@ -177,6 +196,31 @@ def _read_heic():
     return True
 
 _read_heic()
+
+# %% ../nbs/02_pictures.ipynb #02d0c002
+_IN_A_DATA_SET = dict(I=(*_WHOLE_RANGES[:3], (0, 16383), _WHOLE_RANGES[3]), F=_FLOAT_RANGES)   # also 14 bits
+
+def _range_of_all(depth, low, high, n, owner):
+    "The (black, white) of `n` pictures; `BadInput` where it may be this or that, and one would be nearly black."
+    if depth=='I' and (0<high<64 or 4096<=high<8192):
+        raise BadInput(f'{owner}: {n:,} pictures of more than 8 bits have values up to {high:g} only, so what is white cannot '
+                       'be told; save them in 8 bits, or so that white is 65535')
+    slack = lambda black,white: (white-black)/20 if depth=='F' else 0
+    fits = [(b, w) for b,w in _IN_A_DATA_SET[depth] if b-slack(b, w)<=low and high<=w+slack(b, w)]
+    return fits[0] if fits else _IN_A_DATA_SET[depth][-1]
+
+def scales_of(spans, # (depth, lowest, highest value) of pictures, as `unreadable` adds them
+              owner, # how a message calls the data set
+             ) -> tuple: # depth → (black, white); sentences on it
+    "What is black and what is white, one for all pictures of a data set."
+    scales,notes = {},[]
+    for depth in sorted({d for d,*_ in spans}):
+        lows,highs = zip(*((low, high) for d,low,high in spans if d==depth))
+        low,high,n = min(lows),max(highs),len(lows)
+        scales[depth] = black,white = _range_of_all(depth, low, high, n, owner)
+        kind = 'of floats' if depth=='F' else 'of more than 8 bits'
+        notes.append(f'{n:,} pictures {kind} with values from {low:g} to {high:g}: {black:g} is black, {white:g} white')
+    return scales,notes
 
 # %% ../nbs/02_pictures.ipynb #57eb4b4e
 def check_readable(bad, # paths to reasons, as `unreadable` returns them
@@ -229,8 +273,9 @@ class Pictures(Dataset):
         vocab, # names of the classes; None where labels mean nothing
         tfm,   # PIL image to tensor
         ids,   # a name for each item
+        scales=None, # depth → (black, white), as `scales_of` returns them
     ):
-        self.items,self.tfm,self.ids = items,tfm,np.array(ids)
+        self.items,self.tfm,self.ids,self.scales = items,tfm,np.array(ids),scales
         self.vocab = None if vocab is None else list(vocab)
 
     @property
@@ -247,7 +292,7 @@ class Pictures(Dataset):
 
     def __getitem__(self, i):
         picture,label = self.items[i]
-        return self.tfm(rgb(picture)), label
+        return self.tfm(rgb(picture, scales=self.scales)), label
 
 # %% ../nbs/02_pictures.ipynb #68f3c50d
 def workers_for(n,    # pictures in an epoch
