@@ -10,7 +10,7 @@ __all__ = ['PICTURE_ENDINGS', 'FRAMINGS', 'reason', 'rgb', 'is_hidden', 'is_pict
            'workers_for']
 
 # %% ../nbs/02_pictures.ipynb #c8f8c957
-import os,re,struct
+import io,os,re,struct,zlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 import numpy as np,torch
@@ -98,6 +98,36 @@ def reason(error, # an exception
     text = ' '.join(text.split()).partition(': <')[0]
     return re.sub(r" ?(<_?io\.[^>]*>|'[^']*/[^']*')", '', text)[:80] or type(error).__name__
 
+# %% ../nbs/02_pictures.ipynb #02e0c001
+_PNG = b'\x89PNG\r\n\x1a\n'
+
+def _plain_png(file):
+    "A PNG, path or open file, without what its pixels do not need, as an open file; None for another kind of picture."
+    if hasattr(file, 'read'):
+        file.seek(0)
+        data = file.read()
+    else: data = Path(file).read_bytes()
+    if not data.startswith(_PNG): return None
+    kept,at = [_PNG],len(_PNG)
+    while at+12<=len(data):
+        n,kind = struct.unpack('>I4s', data[at:at+8])
+        chunk = data[at:at+12+n]
+        is_whole = zlib.crc32(chunk[4:-4])==int.from_bytes(chunk[-4:], 'big')
+        if kind[:1].isupper() or kind==b'tRNS' or (kind==b'eXIf' and is_whole): kept.append(chunk)
+        at += 12+n
+    return io.BytesIO(b''.join(kept))
+
+def _of_picture(file, read):
+    "What `read` returns of the picture in `file`; where damaged or boundless texts in a PNG are in the way, of the rest."
+    try:
+        with Image.open(file) as image: return read(image)
+    except _NO_PICTURE as e:
+        try:
+            if plain := _plain_png(file):
+                with Image.open(plain) as image: return read(image)
+        except _NO_PICTURE: pass
+        raise e from None
+
 # %% ../nbs/02_pictures.ipynb #74f6119c
 def rgb(file,      # path, open file, PIL image, or H×W×3 uint8 array
         name=None, # how a message calls it; default: the path
@@ -107,7 +137,7 @@ def rgb(file,      # path, open file, PIL image, or H×W×3 uint8 array
     if isinstance(file, np.ndarray): return Image.fromarray(file)
     try:
         if isinstance(file, Image.Image): return _in_rgb(file, scales)
-        with Image.open(file) as image: return _in_rgb(image, scales)
+        return _of_picture(file, lambda image: _in_rgb(image, scales))
     except _NO_PICTURE as e:
         why = f'cannot be read as an image ({reason(e)}); mend or remove it'
         raise BadInput(f'{name or file}: {why}') from e
@@ -166,12 +196,12 @@ def left_out_notes(passed, # paths passed over → why, as `look_through` return
 # %% ../nbs/02_pictures.ipynb #76f03505
 def _looked_at(path):
     "Why `path` cannot be read as an image, or None; and its depth and its span, where only they tell what is white."
-    try:
-        with Image.open(path) as image:
-            image.draft('RGB', (64, 64))
-            _in_rgb(image)
-            depth = _depth_of(image)
-            return None,depth and (depth, *_span_of(image))
+    def look(image):
+        image.draft('RGB', (64, 64))
+        _in_rgb(image)
+        depth = _depth_of(image)
+        return depth and (depth, *_span_of(image))
+    try: return None,_of_picture(path, look)
     except _NO_PICTURE as e: return reason(e) + _helpful_extra(path),None
 
 def _helpful_extra(path):
