@@ -19,6 +19,7 @@ import numpy as np,pandas as pd,torch
 from fastai.data.load import DataLoader as FastaiLoader
 from torch.utils.data import Subset
 from .classifiers import Classifier
+from .pictures import Pictures
 from .store import BadInput,atomic,unknown
 from .training import LABELS,PRECISIONS,say_goes_on
 
@@ -191,19 +192,32 @@ def _unlabelled_batch(batch, device, encoder, decoders, classifiers):
     return _evaluate_own(images, encoder, decoders, classifiers)
 
 # %% ../nbs/10_crosseval.ipynb #1354fd8f
+def _of_whole_batches(dl):
+    "The sampler of a loader, the size of a batch, and whether a last short one is left away."
+    if isinstance(dl, FastaiLoader): return None,dl.bs,dl.drop_last
+    drawn = dl.batch_sampler
+    return (dl.sampler, None, False) if drawn is None else (drawn.sampler, drawn.batch_size, drawn.drop_last)
+
 def _reads_in_order(dl):
     "Does this loader read its data set from the first image on, each once?"
     if isinstance(dl, torch.utils.data.DataLoader):
         is_plain = type(dl.batch_sampler) in (torch.utils.data.BatchSampler, type(None))
-        return is_plain and isinstance(dl.sampler, torch.utils.data.SequentialSampler)
+        is_kept = not dl.num_workers or getattr(dl, 'in_order', True)
+        return is_plain and is_kept and type(_of_whole_batches(dl)[0]) is torch.utils.data.SequentialSampler
     usual = [getattr(FastaiLoader, name) for name in ('get_idxs', 'sample', 'create_batches')]
     own = [getattr(getattr(dl, f.__name__, None), '__func__', None) for f in usual]
     return isinstance(dl, FastaiLoader) and not dl.shuffle and dl.indexed and own==usual
 
+def _reads(dl):
+    "How many images a loader reads in order, where it leaves none out."
+    sampler,bs,is_cut = _of_whole_batches(dl)
+    n = dl.n if sampler is None else len(sampler)
+    return n-n%bs if is_cut else n
+
 def _said_of(ds, name):
     "What a data set says of its images under `name`; part of a data set, what the whole says of these."
     values = getattr(ds, name, None)
-    if values is not None or not isinstance(ds, torch.utils.data.Subset): return values
+    if values is not None or not isinstance(ds, Subset): return values
     whole = _said_of(ds.dataset, name)
     return None if whole is None else np.asarray(whole)[list(ds.indices)]
 
@@ -212,12 +226,17 @@ def _of_images(dl, name, n):
     ds = getattr(dl, 'dataset', None)
     values = _said_of(ds, name)
     if values is None: return None
+    kind = type(ds).__name__
+    if not _reads_in_order(dl):
+        raise BadInput(f'the loader does not read its {kind} in order, so its {name} cannot be told; '
+                       'give it shuffle=False, without in_order=False, or a data set without them')
     if len(values)!=len(ds):
-        raise BadInput(f'{type(ds).__name__}: {len(values)} {name} for {len(ds)} images; give one for each')
-    if not _reads_in_order(dl) or n>len(ds):
-        raise BadInput(f'the loader does not read its {type(ds).__name__} in order, so its {name} cannot be told; '
-                       'give it shuffle=False, or a data set without them')
+        raise BadInput(f'{kind}: {len(values)} {name} for {len(ds)} images; give one for each')
+    if n!=_reads(dl):
+        raise BadInput(f'the loader gave {n} images of {_reads(dl)} of its {kind}, so their {name} cannot be told; '
+                       'leave none out, or give a data set of those that can be read')
     return np.asarray(values)[:n]
+
 
 # %% ../nbs/10_crosseval.ipynb #13100002
 class Pieces:
@@ -268,11 +287,19 @@ class Pieces:
         self.first,self.last = self.batches,time.monotonic()
 
 # %% ../nbs/10_crosseval.ipynb #13100006
+def _leaves_none_out(ds):
+    "Is this one of our own data sets, which stop at an image that cannot be read?"
+    return _leaves_none_out(ds.dataset) if isinstance(ds, Subset) else type(ds) is Pictures
+
 def _without_first(dl, batches):
-    "The batches of a loader behind so many first ones."
-    if not batches: return dl
-    if not isinstance(dl, FastaiLoader) or not _reads_in_order(dl) or dl.bs is None: return islice(dl, batches, None)
-    return dl.new(Subset(dl.dataset, range(batches*dl.bs, dl.n)))
+    "The batches of a loader behind so many first ones; where it tells names, one image left out is one fewer."
+    in_order = isinstance(dl, FastaiLoader) and dl.bs is not None and _reads_in_order(dl)
+    told = in_order and any(_said_of(dl.dataset, name) is not None for name in ('ids', 'groups'))
+    skipped = batches if in_order and _leaves_none_out(dl.dataset) else 0
+    if skipped or (told and dl.drop_last):
+        dl = dl.new(Subset(dl.dataset, range(skipped*dl.bs, _reads(dl))), drop_last=False)
+    return islice(dl, batches-skipped, None) if batches>skipped else dl
+
 
 # %% ../nbs/10_crosseval.ipynb #25ee2ff6
 def cross_evaluate(encoder,      # images to the code: `encoder(x)` → `(z, indices)`

@@ -23,7 +23,7 @@ from torchvision.datasets import CIFAR10
 from fastai.data.core import DataLoaders
 from fastai.data.load import DataLoader
 from .pictures import FRAMINGS,Pictures,check_readable,image_files,is_hidden,is_picture
-from .pictures import look_through,workers_for
+from .pictures import left_out_notes,look_through,scales_of,workers_for
 from .pictures import rgb,train_tfm,unreadable,valid_tfm      # also found here
 from .store import BadInput,unknown
 from .unlabelled import unlabelled,write_shards               # also found here
@@ -399,11 +399,13 @@ def _class_folders(path):
     return {name: found[name][0] for name in _in_order(found)}
 
 # %% ../nbs/04_data.ipynb #fba21545
+def _in_nfc(names): return [unicodedata.normalize('NFC', str(n)) for n in names]
+
 def _several_classes(path, vocab=None):
     "The classes under `path`, name to folder, if there is something to tell apart; in the order of `vocab`."
     held = _class_folders(path)
     if vocab is not None:
-        wanted = [unicodedata.normalize('NFC', str(n)) for n in vocab]
+        wanted = _in_nfc(vocab)
         if odd := sorted(set(wanted) ^ set(held)):
             raise BadInput(f'{path}: class {odd[0]!r} is not both in vocab and a folder; give the names of the folders')
         held = {n: held[n] for n in wanted}
@@ -439,10 +441,11 @@ def _split_at_random(path, seed, without, vocab=None):
 _TRAIN = ('train', 'training')
 _VALID = ('valid', 'val', 'validation', 'test', 'testing')
 
+def _holds_folders(path): return any(image_files(d) for d in _subfolders(path).values())
+
 def _parts(path):
     "The subfolders of `path` that hold folders of pictures, by name."
-    holds = lambda d: any(image_files(o) for o in _subfolders(d).values())
-    return {name: d for name,d in _subfolders(path).items() if _part_words(name) and holds(d)}
+    return {name: d for name,d in _subfolders(path).items() if _part_words(name) and _holds_folders(d)}
 
 def _part_words(name):
     "The words in a folder's name that tell of a part of a data set."
@@ -459,11 +462,45 @@ def _train_and_valid(path):
     train,valid = _named(parts, _TRAIN),_named(parts, _VALID)
     if len(train)==1 and valid: return train[0],valid[0]
     if len(train)==1 and len(parts)==1:
-        raise BadInput(f'{path}: {train[0].name}/ has no neighbour to validate on; name it valid/, val/ or test/')
-    if len(parts)<2: return None
-    some = ', '.join(f'{n}/' for n in list(parts)[:3])
-    raise BadInput(f'{path}: {some} look like parts of a data set, not like classes; '
-                   'name the one to train on train/ and the one to validate on valid/')
+        raise BadInput(f'{path}: {train[0].name}/ has no neighbour to validate on; name it valid/, val/ or test/, '
+                       'with the same class folders in it')
+    if len(parts)>1: raise _no_classes(path, parts)
+    _check_no_parts(path)
+
+# %% ../nbs/04_data.ipynb #04b0c001
+_NAME_THEM = 'name the one to train on train/ and the one to validate on valid/'
+
+def _no_classes(path, names, why='', remedy=_NAME_THEM):
+    "What to say of folders that look like parts."
+    some = ', '.join(f'{n}/' for n in list(names)[:3])
+    return BadInput(f'{path}: {some} {why}look like parts of a data set, not like classes; {remedy}')
+
+def _begin_like_parts(names):
+    "Those of `names` with a word that begins like a part to train on, and with one to measure on."
+    having = lambda *begin: [n for n in names if any(w.startswith(begin) for w in re.findall('[a-z]+', n.casefold()))]
+    return having('train'),having('val', 'test', 'eval', 'dev')
+
+def _held_by_all(tops):
+    "The names of two subfolders or more that all of a few folders hold, if they hold no pictures beside them."
+    if len(tops)<2 or any(is_picture(o.name) for d in tops.values() for o in d.iterdir()): return []
+    below = sorted(map(list, map(_subfolders, tops.values())), key=len)
+    is_same = len(below[0])>1 and all(set(below[0])<=set(o) for o in below)
+    few = len(tops)<=max(3, len(below[0]))   # many classes may well have the same few subfolders
+    return below[0] if is_same and few and all(map(image_files, tops.values())) else []
+
+def _check_no_parts(path):
+    "`BadInput` where the subfolders of `path`, by their names or by what they hold, are no classes."
+    tops = _subfolders(path)
+    learnt,measured = _begin_like_parts(tops)
+    named = sorted({*learnt, *measured}) if learnt and measured else []
+    if len([n for n in named if _holds_folders(tops[n])])>1: raise _no_classes(path, named)
+    if len(named)>1 and set(named)=={n for n,d in tops.items() if image_files(d)}:
+        remedy = 'put the pictures of each class into a folder of its own in both, or use images:PATH where there are no classes'
+        raise _no_classes(path, named, 'hold no folders of classes, and ', remedy)
+    if both := _held_by_all(tops):
+        some = ', '.join(f'{n}/' for n in both[:3])
+        remedy = f'{_NAME_THEM}, or, where they are classes, take the subfolders away'
+        raise _no_classes(path, tops, f'all hold {some}: they ', remedy)
 
 # %% ../nbs/04_data.ipynb #61654568
 def _items_of_all(held, without):
@@ -485,7 +522,8 @@ def _split_as_given(path, train, valid, without, vocab):
 
 def _split_folder(path, seed, without=(), vocab=None):
     "Vocabulary, training and validation items of an image folder, the files `without` left out."
-    parts = _train_and_valid(path)
+    are_classes = vocab is not None and set(_subfolders(path))==set(_in_nfc(vocab))
+    parts = None if are_classes else _train_and_valid(path)
     if parts is None: return _split_at_random(path, seed, without, vocab)
     return _split_as_given(path, *parts, without, vocab)
 
@@ -495,12 +533,12 @@ def _limited(items, n):
     if n is None or n>=len(items): return items
     return [items[i] for i in np.arange(n)*len(items)//n]
 
-def _picture_loaders(train, valid, vocab, root, size, bs, framing, limit, device, num_workers=None):
+def _picture_loaders(train, valid, vocab, root, size, bs, framing, limit, device, num_workers=None, scales=None):
     "Loaders over (path, label) pairs below `root`."
     def part(items, n, tfm):
         items = _limited(items, n)
         ids = [unicodedata.normalize('NFC', str(f.relative_to(root))) for f,_ in items]
-        return Pictures(items, vocab, tfm(size, framing), ids)
+        return Pictures(items, vocab, tfm(size, framing), ids, scales)
     n_train,n_valid = limit or (None, None)
     halves = part(train, n_train, train_tfm),part(valid, n_valid, valid_tfm)
     return dataloaders(*halves, bs, device, workers_for(len(halves[0]), num_workers, device))
@@ -509,11 +547,7 @@ def _picture_loaders(train, valid, vocab, root, size, bs, framing, limit, device
 def _left_out_notes(path, n_used, n_bad, outside):
     "How many files below `path` are passed over, and how many pictures lie `outside`."
     pictures,passed = look_through(path)
-    kinds = list(passed.values())
-    counts = {'hidden': kinds.count('hidden'), 'not named like pictures': len(kinds)-kinds.count('hidden'),
-              f'pictures outside of {outside}': len(pictures)-n_used-n_bad}
-    left_out = ', '.join(f'{n} {what}' for what,n in counts.items() if n>0)
-    return [f'left out: {left_out}'] if left_out else []
+    return left_out_notes(passed, **{f'pictures outside of {outside}': len(pictures)-n_used-n_bad})
 
 def _folder_notes(path, names, vocab, items, bad):
     "What a reader of the study should know of how the folder was read."
@@ -541,11 +575,12 @@ def folder(path,         # folder of class folders, or of train/ and valid/ (val
     if not path.is_dir():
         raise BadInput(f'{path}: no such folder; give one with a subfolder of images per class')
     names,train,valid = _split_folder(path, seed, (), vocab)
-    bad = unreadable([f for f,_ in train+valid])
+    bad = unreadable([f for f,_ in train+valid], spans := [])
     if not skip_unreadable: check_readable(bad)
     if bad: names,train,valid = _split_folder(path, seed, bad, vocab)
-    dls = _picture_loaders(train, valid, names, path, size, bs, framing, limit, device, num_workers)
-    dls.skipped,dls.notes = bad,_folder_notes(path, names, vocab, train+valid, bad)
+    scales,said = scales_of(spans, path)
+    dls = _picture_loaders(train, valid, names, path, size, bs, framing, limit, device, num_workers, scales)
+    dls.skipped,dls.notes = bad,said+_folder_notes(path, names, vocab, train+valid, bad)
     return dls
 
 # %% ../nbs/04_data.ipynb #04000006
@@ -633,11 +668,12 @@ def images(path,         # folder of pictures at any depth, or of train/ and val
     path = Path(path)
     if not path.is_dir(): raise BadInput(f'{path}: no such folder; give one with pictures in it, at any depth')
     if not (files := image_files(path)): raise BadInput(f'{path}: no images below it; give a folder of images')
-    bad,parts = unreadable(files),_two_parts(path)
+    bad,parts = unreadable(files, spans := []),_two_parts(path)
     if not skip_unreadable: check_readable(bad)
     train,valid,copies = _split_pictures(path, parts, bad)
-    dls = _picture_loaders(train, valid, None, path, size, bs, framing, limit, device, num_workers)
-    dls.notes = _pictures_notes(path, train, valid, copies, parts, bad)
+    scales,said = scales_of(spans, path)
+    dls = _picture_loaders(train, valid, None, path, size, bs, framing, limit, device, num_workers, scales)
+    dls.notes = _pictures_notes(path, train, valid, copies, parts, bad)+said
     dls.skipped,dls.read,dls.lacks = bad,copies,NO_LABELS
     dls.folders = [d.name for d in parts or ()] or ['.']
     return dls
@@ -699,10 +735,35 @@ def _check_synsets(folder, held):
 def _files_in(folder):
     "Image files in `folder`, sorted; an empty one is an error."
     with os.scandir(folder) as entries:
-        held = sorted((e.name, e) for e in entries if is_picture(e.name))
+        held = sorted((e.name, e) for e in entries if is_picture(e.name) and not e.is_dir())
     if empty := [name for name,e in held if not e.stat().st_size]:
         raise BadInput(f'{folder/empty[0]}: a file of zero bytes; fetch it again')
     return [folder/name for name,_ in held]
+
+def _passed_over(folder, used=()):
+    "Pictures further below `folder`, and what else in it is passed over; without the subfolders `used`."
+    below,passed = [],{}
+    for d in sorted(folder.iterdir()):
+        if d.name in used: continue
+        if is_hidden(d.name): passed[d] = 'hidden'
+        elif is_picture(d.name): continue
+        elif d.is_dir():
+            pictures,others = look_through(d)
+            below += pictures
+            passed |= others
+        else: passed[d] = 'no picture by its name'
+    return below,passed
+
+# %% ../nbs/04_data.ipynb #04b0c004
+def _pictures_of_synset(folder):
+    "The pictures in a synset folder; `BadInput` where it holds other files only."
+    if files := _files_in(folder): return files
+    below,passed = _passed_over(folder)
+    n = len([why for why in passed.values() if why!='hidden'])
+    if below: raise BadInput(f'{folder}: no picture in it, {below[0].relative_to(folder)} lies deeper; move the pictures up')
+    if n: raise BadInput(f'{folder}: {n} files, none of them a picture by its name; a class needs pictures, '
+                         'so fill this folder or move it out')
+    return []
 
 def _no_synset_folders(folder):
     loose = ', the images lie loose in it; move each into the folder of its synset, such as'
@@ -715,7 +776,7 @@ def _synset_items(folder):
     if not held: raise _no_synset_folders(folder)
     _check_synsets(folder, held)
     number = {name: k for k,name in enumerate(synsets())}
-    items = [(f, number[name]) for name in held for f in _files_in(folder/name)]
+    items = [(f, number[name]) for name in held for f in _pictures_of_synset(folder/name)]
     if not items: raise BadInput(f'{folder}: no images in its synset folders; fill them')
     return items
 
@@ -738,16 +799,25 @@ def _counted(items):
 
 def _loose_notes(folders):
     "What lies outside of the synset folders."
-    counts = {d.name: len(_files_in(d)) for d in folders if d}
+    counts = {d.resolve().name: sum(is_picture(o.name) for o in d.iterdir()) for d in folders if d}
     return [f'left out: {n:,} pictures that lie loose in {name}/' for name,n in counts.items() if n]
 
-def _imagenet_notes(train, valid, parts, copies):
+def _imagenet_left_out(path, parts):
+    "What is passed over in ImageNet, at any depth."
+    held = [d for d in parts if d]
+    looked_at = [(s, ()) for d in held for s in _subfolders(d).values()]+[(d, _subfolders(d)) for d in held]
+    if path not in held: looked_at.append((path, {d.name for d in held}))
+    below,passed = zip(*(_passed_over(*o) for o in looked_at))
+    passed = {file: why for found in passed for file,why in found.items()}
+    return left_out_notes(passed, **{'pictures in other folders': sum(map(len, below))})
+
+def _imagenet_notes(path, train, valid, parts, copies):
     "What a reader of the study should know of ImageNet as it is here."
     learnt,measured = _counted(train),_counted(valid)
     told = [f'to train on {learnt}; to measure on {measured}']
     if not parts[0]: told = _split_notes(parts[1], 'train/', learnt, measured)
     elif not parts[1]: told = _split_notes(parts[0], 'val/', learnt, measured)
-    return told+_copies_notes(copies)+_loose_notes(parts)
+    return told+_copies_notes(copies)+_loose_notes(dict.fromkeys((path, *parts)))+_imagenet_left_out(path, parts)
 
 # %% ../nbs/04_data.ipynb #04000009
 def _what_lacks(train, parts):
@@ -773,6 +843,6 @@ def imagenet(path,           # folder with train/ and val/, or with one of them,
     if all(parts): train,valid = map(_synset_items, parts)
     else: train,valid,copies = _apart(*_split_by_path(_synset_items(parts[0] or parts[1]), path), path)
     dls = _picture_loaders(train, valid, synsets(), path, size, bs, framing, limit, device, num_workers)
-    dls.notes,dls.lacks = _imagenet_notes(train, valid, parts, copies),_what_lacks(train, parts)
+    dls.notes,dls.lacks = _imagenet_notes(path, train, valid, parts, copies),_what_lacks(train, parts)
     dls.read,dls.folders = copies,[d.name for d in parts] if all(parts) else ['.']
     return dls

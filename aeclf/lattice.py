@@ -394,7 +394,7 @@ def plot_lattices(rrc,        # DataFrame of RRC
 def _who_serves_whom(extent, intent):
     "A concept in a line of a figure."
     painters = ' '.join(autoencoder_label(o[2:]) for o in extent)
-    return f"{painters or 'nobody'} → {' '.join(intent) or 'nobody'}"
+    return f"{painters or 'nobody'} → {plain_text(' '.join(intent)) or 'nobody'}"
 
 def _longest(lives, most):
     "The `most` longest lives with `low`, `high` and `length`, cut where the axis ends; the earliest last."

@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 from torch.utils.data import IterableDataset
 from fastai.data.load import DataLoader,SkipItemException
-from .pictures import PICTURE_ENDINGS,Pictures,image_files,is_hidden,is_picture
-from .pictures import reason,rgb,train_tfm,workers_for
+from .pictures import PICTURE_ENDINGS,Pictures,is_hidden,is_picture,left_out_notes
+from .pictures import look_through,reason,rgb,train_tfm,workers_for
 from .store import BadInput,make_folder,unknown,writing
 
 # %% ../nbs/03_unlabelled.ipynb #5a11623d
@@ -65,13 +65,15 @@ class Unlabelled(Pictures):
             except SkipItemException: pass
 
 # %% ../nbs/03_unlabelled.ipynb #351e318f
-def _images_below(path):
-    "The pictures in a folder, which has to exist and to hold some."
+def _looked_through(path):
+    "The pictures in a folder, which has to exist and to hold some, and what is passed over."
     if not Path(path).is_dir():
         raise BadInput(f'{path}: no such folder; give one with images in it, at any depth')
-    files = image_files(path)
+    files,passed = look_through(path)
     if not files: raise BadInput(f'{path}: no images below it; give a folder of images')
-    return files
+    return files,passed
+
+def _images_below(path): return _looked_through(path)[0]
 
 def _check_new_shards(out):
     "`BadInput` where there is something at `out`, or where its name cannot stand in a pattern."
@@ -232,10 +234,14 @@ def unlabelled(source,         # `'folder:PATH'` or `'shards:PATTERN'`
                framing='crop', # how images are cut from pictures
                damaged=None,   # file in which pictures that cannot be read are named
                num_workers=None, # processes that read images, never more than shards; default: as many as pay off
-              ) -> DataLoader: # batches of (image, 0), shuffled; of many, without the last short one
+              ) -> DataLoader: # batches of (image, 0), shuffled; of many, without the last short one; of a folder `.notes`, on what is left out
     "A loader for pictures without labels; `BadInput` for an empty or unreadable collection."
     kind,_,rest = source.partition(':')
     how = (train_tfm(size, framing), Damaged(damaged), bs, num_workers)
-    if kind=='folder' and rest: return _folder_loader(source, _images_below(rest), *how)
+    if kind=='folder' and rest:
+        files,passed = _looked_through(rest)
+        loader = _folder_loader(source, files, *how)
+        loader.notes = left_out_notes(passed)
+        return loader
     if kind=='shards': return _shards_loader(source, _shard_files(rest), *how)
     raise unknown('collection', source, ['folder:PATH', 'shards:PATTERN'])

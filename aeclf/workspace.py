@@ -1032,7 +1032,9 @@ def check(self:Workspace):
     self.check_classifiers(list(c.classifiers))
     with seeded(c.seed):
         if c.autoencoder: self._check_widths(self.initial_autoencoder())
-    if c.pretrain: unlabelled(self.source_place(c.pretrain), c.size, c.bs, c.framing)
+    if c.pretrain:
+        pictures = unlabelled(self.source_place(c.pretrain), c.size, c.bs, c.framing)
+        for note in getattr(pictures, 'notes', ()): self.add_note(f'{c.pretrain}: {note}')
     return self
 
 # %% ../nbs/23_workspace.ipynb #846c6097

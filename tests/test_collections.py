@@ -4,7 +4,9 @@ import os,subprocess,sys,tarfile
 import numpy as np, pytest, torch
 from PIL import Image
 
+from aeclf.config import Config
 from aeclf.unlabelled import Damaged, Shards, unlabelled, write_shards
+from aeclf.workspace import Workspace
 from conftest import aeclf, one_line
 
 
@@ -60,6 +62,15 @@ def test_pretraining_on_shards_with_a_damaged_member(numbered, pictures, tmp_pat
     assert result.returncode == 0, result.stderr
     assert f'1 damaged, left out: {hurt}/99.png' in result.stdout
     assert not [p for p in (tmp_path/'studies').rglob('*') if '.part' in p.name]
+
+
+def test_what_is_left_out_of_a_folder_is_noted(numbered, pictures, tmp_path):
+    for k in range(9): (tmp_path/f'{k:02}.png').write_bytes((numbered/'pictures'/f'{k:02}.png').read_bytes())
+    for name in ('._00.png', 'x.raw', 'list.txt'): (tmp_path/name).touch()
+    note = 'left out: 1 hidden, 2 not named like pictures'
+    assert unlabelled(f'folder:{tmp_path}', 32, 4).notes == [note] and unlabelled(f'folder:{numbered/"pictures"}', 32, 4).notes == []
+    config = Config(data=f'folder:{pictures}', classifiers={'L': 'small/lenet5'}, size=32, pretrain=f'folder:{tmp_path}')
+    assert Workspace(config, tmp_path/'study', 'cpu').check().notes == [f'folder:{tmp_path}: {note}']
 
 
 def test_shards_from_the_command_line(numbered, tmp_path):

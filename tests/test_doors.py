@@ -4,10 +4,12 @@ from fastai.callback.mixup import MixUp
 from fastai.callback.progress import CSVLogger, ShowGraphCallback
 from fastai.callback.tracker import EarlyStoppingCallback, ReduceLROnPlateau, SaveModelCallback
 from fastai.callback.training import GradientAccumulation
+from fastai.data.load import DataLoader as FastaiLoader, SkipItemException
 from torch import nn
+from torch.utils.data import BatchSampler, DataLoader, RandomSampler
 
 from aeclf.config import configure
-from aeclf.crosseval import cross_evaluate
+from aeclf.crosseval import Pieces, cross_evaluate
 from aeclf.segnet import SegNet
 from aeclf.store import BadInput
 from aeclf.study import Study
@@ -53,6 +55,46 @@ def test_labels_in_a_column_and_streams_without_a_length():
     told = []
     result = cross_evaluate(segnet.encoder, {'S': segnet.decoder}, {'c': Answers(lambda m: m)}, iter([(images, labels)]*2), tell=told.append)
     assert len(result.labels) == 8 and told == []
+
+
+class Named(torch.utils.data.Dataset):
+    "Ten images with names; one of them may be skipped, or None."
+    ids = [f'p{k}' for k in range(10)]
+    def __init__(self, skipped=None, none=None): self.skipped, self.none = skipped, none
+    def __len__(self): return 10
+    def __getitem__(self, i):
+        if i == self.skipped: raise SkipItemException
+        return None if i == self.none else (images[i % 4], i % 3)
+
+
+def present(batch): return torch.utils.data.default_collate([o for o in batch if o is not None])
+
+
+def named(dl, **kw): return list(cross_evaluate(segnet.encoder, {'S': segnet.decoder}, {'c': Answers(lambda m: m)}, dl, **kw).ids)
+
+
+@pytest.mark.parametrize('loader, n', [
+    (lambda: FastaiLoader(Named(), bs=4), 10), (lambda: FastaiLoader(Named(), bs=4, drop_last=True), 8), (lambda: FastaiLoader(Named(), bs=4, n=6), 6),
+    (lambda: FastaiLoader(Named(9), bs=4, drop_last=True), 8), (lambda: DataLoader(Named(), 4, collate_fn=present), 10), (lambda: DataLoader(Named(), 4, drop_last=True), 8),
+    (lambda: DataLoader(Named(), 4, in_order=False), 10)])
+def test_names_of_images_that_were_all_read(loader, n): assert named(loader()) == Named.ids[:n]
+
+
+@pytest.mark.parametrize('loader, words', [
+    (lambda: FastaiLoader(Named(1), bs=4), 'gave 9 images of 10'), (lambda: FastaiLoader(Named(1), bs=4, drop_last=True), 'gave 7 images of 8'),
+    (lambda: DataLoader(Named(none=1), 4, collate_fn=present), 'gave 9 images of 10'), (lambda: DataLoader(Named(none=1), 4, drop_last=True, collate_fn=present), 'gave 7 images of 8'),
+    (lambda: DataLoader(Named(), 4, num_workers=2, in_order=False), 'not read its Named in order'),
+    (lambda: DataLoader(Named(), batch_sampler=BatchSampler(RandomSampler(Named()), 4, False)), 'not read its Named in order')])
+def test_names_of_images_that_may_have_been_left_out(loader, words):
+    with pytest.raises(BadInput, match=words): named(loader())
+
+
+def test_names_of_images_where_one_was_left_out_before_the_evaluation_was_stopped(tmp_path):
+    def stop(fraction): raise KeyboardInterrupt
+    stop.stop_asked = lambda: True
+    loader, pieces = FastaiLoader(Named(1), bs=4), lambda: Pieces(tmp_path, 'these')
+    with pytest.raises(KeyboardInterrupt): named(loader, tell=stop, pieces=pieces())
+    with pytest.raises(BadInput, match='gave 9 images of 10'): named(loader, pieces=pieces())
 
 
 @pytest.mark.parametrize('callback', [EarlyStoppingCallback(patience=1, min_delta=9.), SaveModelCallback(), ReduceLROnPlateau(patience=1), CSVLogger(), GradientAccumulation(8)],

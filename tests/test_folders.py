@@ -7,7 +7,7 @@ from PIL import Image
 
 from aeclf.classifiers import Classifier
 from aeclf.config import Config
-from aeclf.data import dataloaders, folder, images_digest
+from aeclf.data import dataloaders, folder, images, images_digest
 from aeclf.pictures import rgb
 from aeclf.store import BadInput
 from aeclf.workspace import Workspace
@@ -53,6 +53,25 @@ def test_what_looks_like_parts_is_asked_about_and_a_class_may_be_a_train(tmp_pat
     for part in ('my_train', 'my_test'): squares(tmp_path/'parts'/part, 'owl', 'tit')
     with pytest.raises(BadInput, match='look like parts of a data set'): read(tmp_path/'parts')
     assert read(squares(tmp_path/'vehicles', 'car', 'train', 'tram')).vocab == ['car', 'train', 'tram']
+
+
+@pytest.mark.parametrize('tops, below, words', [
+    (('train', 'test'), [''], 'test/, train/ hold no folders of classes'), (('Training', 'val'), [''], 'hold no folders of classes'), (('train', 'val', 'test'), [''], 'hold no folders'),
+    (('trainfoo', 'testfoo'), [''], 'hold no folders of classes'), (('trainset', 'testset'), ['owl', 'tit'], 'testset/, trainset/ look like parts'),
+    (('TrainData', 'ValData', 'docs'), ['owl', 'tit'], 'TrainData/, ValData/ look like parts'), (('trainA', 'testA', 'trainB', 'testB'), ['owl', 'tit'], 'look like parts'),
+    (('seen', 'unseen'), ['owl', 'tit'], 'seen/, unseen/ all hold owl/, tit/: they look like parts'), (('a', 'b', 'c', 'd'), ['1', '2', '3', '4'], 'all hold 1/, 2/, 3/')])
+def test_unknown_parts_are_asked_about(tmp_path, tops, below, words):
+    for top in tops: squares(tmp_path/top, *below)
+    with pytest.raises(BadInput, match=words) as said: read(tmp_path)
+    assert '\n' not in str(said.value) and 'put the pictures' in str(said.value) or 'name the one to train on train/' in str(said.value)
+    assert read(tmp_path, vocab=tops).vocab == list(tops)
+
+
+@pytest.mark.parametrize('tops, below', [(('owl', 'tit'), ['adult']), (('owl', 'tit'), ['', 'adult', 'young']), (('owl', 'tit', 'jay', 'kea'), ['adult', 'young']),
+                                         (('steam_train', 'bullet_train'), ['']), (('trainer', 'valley', 'owl'), [''])])
+def test_classes_may_have_subfolders_and_odd_names(tmp_path, tops, below):
+    for top in tops: squares(tmp_path/top, *below)
+    assert read(tmp_path).vocab == sorted(tops)
 
 
 @pytest.mark.parametrize('held, names', [([], 'nothing in it'), (['a.raw', 'b.raw'], '2 files, none of them a picture')])
@@ -150,3 +169,39 @@ def test_a_trained_network_in_another_order_is_noted_before_anything_is_trained(
     config = Config(data=f'folder:{tmp_path/"data"}', classifiers={}, size=32, widths=(8, 16), convs=(1, 1))
     study = Workspace(config, tmp_path/'study', 'cpu', networks=handed).check()
     assert len(study.notes) == len(said) and all(words in note for words, note in zip(said, study.notes))
+
+
+def deep(root, *highest, kind=np.uint16, ending='.png', **kw):
+    "Two classes of pictures of 0 and one of these values, each twice; in a class alternately."
+    for k, high in enumerate(highest*2):
+        (root/'ab'[k % 2]).mkdir(parents=True, exist_ok=True)
+        Image.fromarray(((np.arange(64) >= 20+k)*np.ones((64, 1))*high).astype(kind)).save(root/'ab'[k % 2]/f'{k:02}{ending}', **kw)
+    return root
+
+
+def brightest(root, load=folder):
+    "The brightest value of each picture, by its name, and the first note."
+    dls = load(root, 32, 4, framing='whole', num_workers=0)
+    found = {Path(name).name: round(float(ds[k][0].max()), 2) for ds in (dls.valid_ds, dls.train_ds) for k, name in enumerate(ds.ids)}
+    return [found[name] for name in sorted(found)], dls.notes
+
+
+@pytest.mark.parametrize('load', [folder, images], ids=lambda o: o.__name__)
+@pytest.mark.parametrize('highest, white', [((4000, 400, 200), 4095), ((16383, 900, 4200), 16383), ((60000, 900, 300), 65535), ((1000, 200, 250), 1023), ((255, 100, 90), 255)])
+def test_all_deep_pictures_of_a_folder_are_scaled_alike(tmp_path, load, highest, white):
+    found, notes = brightest(deep(tmp_path, *highest), load)
+    assert found == pytest.approx([h/white for h in highest*2], abs=0.03)
+    assert f'6 pictures of more than 8 bits with values from 0 to {highest[0]}: 0 is black, {white} white' in notes
+
+
+def test_floats_of_a_folder_are_scaled_alike(tmp_path):
+    found, notes = brightest(deep(tmp_path, 200., 0.9, 100., kind=np.float32, ending='.tif'))
+    assert found == pytest.approx([h/255 for h in (200, 0.9, 100)*2], abs=0.03) and 'pictures of floats' in notes[0]
+
+
+@pytest.mark.parametrize('load', [folder, images], ids=lambda o: o.__name__)
+@pytest.mark.parametrize('highest', [(4200, 4000, 10), (5000, 100, 10), (20, 3, 7)])
+def test_a_white_that_cannot_be_told_is_asked_about(tmp_path, load, highest):
+    with pytest.raises(BadInput, match=f'6 pictures of more than 8 bits have values up to {highest[0]} only.*save them in 8 bits'): load(deep(tmp_path/'png', *highest), 32, 4)
+    deep(tmp_path/'tif', *highest, ending='.tif', tiffinfo={281: max(highest)})
+    assert max(brightest(tmp_path/'tif', load)[0]) == 1

@@ -54,7 +54,20 @@ def test_the_parts_of_imagenet_may_have_different_classes(tmp_path):
                          'left out: 2 pictures that lie loose in val/']
 
 
+def test_what_is_left_out_of_imagenet_is_counted(tmp_path):
+    for part in ('train', 'val', 'test'):
+        for s in SOME: drawn(tmp_path/part/s, 3, seed=len(part))
+    drawn(tmp_path/'val'/SOME[0]/'deep', 2)
+    for name in (f'train/{SOME[0]}/._0.JPEG', f'train/{SOME[0]}/x.raw', f'val/{SOME[1]}/boxes.txt', 'val/.DS_Store', 'readme.txt'): (tmp_path/name).touch()
+    assert read(tmp_path).notes[1:] == ['left out: 2 hidden, 3 not named like pictures, 11 pictures in other folders']
+    drawn(tmp_path, 1)
+    assert read(tmp_path).notes[1:] == [f'left out: 1 pictures that lie loose in {tmp_path.name}/', 'left out: 2 hidden, 3 not named like pictures, 11 pictures in other folders']
+    assert read(tmp_path/'train').notes[1:] == ['left out: 1 hidden, 1 not named like pictures']
+
+
 @pytest.mark.parametrize('spoil, words', [
+    (lambda p: [f.rename(f.with_suffix('.raw')) for f in (p/'val'/SOME[0]).iterdir()], f'{SOME[0]}: 2 files, none of them a picture'),
+    (lambda p: [(p/'val'/SOME[0]/'images').mkdir(), *(f.rename(f.parent/'images'/f.name) for f in (p/'val'/SOME[0]).glob('*.png'))], f'{SOME[0]}: no picture in it, images/00.png lies deeper'),
     (lambda p: shutil.move(p/'val'/SOME[0], p/'val'/'tench'), 'tench is none of them'),
     (lambda p: (p/'val'/SOME[0]/'00.png').write_bytes(b''), '00.png: a file of zero bytes'),
     (lambda p: [shutil.move(p/'val'/s, p/'val'/f'class{k}') for k, s in enumerate(SOME)], 'not ImageNet, class0 is no synset'),

@@ -5,6 +5,7 @@ import pandas as pd, pytest
 from PIL import Image
 
 from aeclf.data import photograph
+from aeclf.lattice import persistence, plot_lattices, plot_persistence
 from aeclf.study import Study
 from conftest import aeclf, command
 
@@ -41,6 +42,15 @@ def test_the_report_shows_them(study):
 
 def test_letters_that_no_font_has_are_said_in_one_line_at_most(study):
     assert 'Glyph' not in study[1] and study[1].count('fonts') <= 1
+
+
+@pytest.mark.parametrize('names', [('a$b_{', 'c$d'), ('$', '$x^$'), ('猫$', '\\frac'), ('a%b', '{}')])
+@pytest.mark.parametrize('plot', [lambda t: plot_persistence(persistence(t)), lambda t: plot_lattices(t, (0.5, 0.9))], ids=['persistence', 'lattices'])
+def test_figures_of_a_table_take_names_as_text(names, plot, tmp_path):
+    figure = plot(pd.DataFrame([[1, 0.9], [0.5, 1]], names, names))
+    figure.savefig(tmp_path/'figure.png')
+    shown = ' '.join(names).replace('$', r'\$')
+    assert any(o.get_text().endswith(shown) for o in figure.axes[0].get_yticklabels()) or len(figure.axes) > 1
 
 
 @pytest.mark.parametrize('setting', ['MPLBACKEND', 'MATPLOTLIBRC'])
