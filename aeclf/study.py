@@ -680,7 +680,7 @@ def add_all(self:Study,
         raise BadInput(f'{self.path}: no study there yet; give these among its classifiers')
     handed = {name: o for name,o in networks.items() if not isinstance(o, str)}
     check_handed(handed, None)
-    more,before = with_added(self.config, full_names(networks)),(self.config,self.networks)
+    more,before = with_added(self.config, full_names(networks, self.config.classifiers)),(self.config,self.networks)
     self.networks = self.networks | handed
     if more==self.config: return self
     self.config = more

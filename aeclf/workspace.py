@@ -11,7 +11,7 @@ __all__ = ['DAMAGED', 'usable_device', 'check_handed', 'full_names', 'with_hande
            'better_order', 'Unfinished']
 
 # %% ../nbs/23_workspace.ipynb #3a5c0006
-import warnings
+import re,warnings
 from collections.abc import Mapping
 from contextlib import contextmanager
 from dataclasses import asdict,replace
@@ -25,6 +25,7 @@ from fastcore.foundation import L
 from scipy.optimize import linear_sum_assignment
 from scipy.stats import binom
 from torch.utils.data import Subset
+from torch import nn
 from .classifiers import as_classifier,check_classifier_names,named_classifiers,split_weights
 from .classifiers import classifier as make_classifier
 from .composite import fast_layout,try_network
@@ -88,28 +89,49 @@ def _handed(name, thing, vocab=None):
     "The network that was handed over under this name, behind the contract; a message names it."
     with _said_of(name): return as_classifier(thing, vocab)
 
-def _given_name(name, network):
-    "The full name of a classifier that was handed over."
-    with _said_of(name): known = digest(network)
-    if network.outputs=='probabilities': known = digest([known, network.outputs])
-    return f'given:{known[:16]}'
+def _not_kept(network):
+    "A module of the buffers that the state of a network leaves out."
+    state,others = network.state_dict(),nn.Module()
+    for name,b in network.named_buffers():
+        if name not in state: others.register_buffer(name.replace('.', ' '), b)
+    return others
 
-def full_names(networks # mapping of names to full names, or to networks that are handed over
+def _made_up(network):
+    "What of a network its weights do not tell: how it is called, what its logits mean, what lies between."
+    edges = None if network.size is None else np.ravel(network.size).tolist()
+    classes = None if network.classes is None else [str(o) for o in network.classes]
+    layers = re.sub('0x[0-9A-Fa-f]+', '', repr(network.net))   # without addresses
+    return [edges, network.interpolation, network.outputs or 'logits', classes, layers, digest(_not_kept(network))]
+
+def _given_names(name, network):
+    "The full name of a classifier that was handed over, and the one that older studies gave it."
+    with _said_of(name): weights,known = digest(network),_made_up(network)
+    older = digest([weights, network.outputs]) if network.outputs=='probabilities' else weights
+    return [f'given:{o[:16]}' for o in (digest([weights, *known]), older)]
+
+def _given_name(name, network, held):
+    "Its full name; the older one where it is `held` by a study."
+    names = _given_names(name, network)
+    return held[name] if held.get(name) in names else names[0]
+
+def full_names(networks, # mapping of names to full names, or to networks that are handed over
+               held={},  # name → full name of the classifiers that a study has
               ) -> dict: # name to full name; that of a handed network has its digest
     "What the configuration of a study says of these networks."
-    return {name: o if isinstance(o, str) else _given_name(name, _handed(name, o)) for name,o in networks.items()}
+    return {name: o if isinstance(o, str) else _given_name(name, _handed(name, o), held) for name,o in networks.items()}
 
 def with_handed(config,   # a `Config`
                 networks, # mapping of names to networks
                 images,   # (training, validation) Datasets, or None
+               held={},  # name → full name of the classifiers that the study in the folder has
                ):         # a `Config`
     "The configuration with what was handed over, by its digest."
     if images:
-        held = images_digest(images[1], config.labels=='data')
-        config = replace(config, data=f'given:{held[:16]}')
+        known = images_digest(images[1], config.labels=='data')
+        config = replace(config, data=f'given:{known[:16]}')
     if not networks: return config
-    named = [f'{name}={_given_name(name, _handed(name, o))}' for name,o in networks.items()]
-    given = named_classifiers(','.join(named))
+    full = full_names(networks, config.classifiers | held)
+    given = named_classifiers(','.join(f'{name}={o}' for name,o in full.items()))
     own = {n.casefold() for n,full in config.classifiers.items() if split_weights(full)[0]!='given'}
     if twice := [n for n in given if n.casefold() in own]:
         has = f'the study already has a classifier {twice[0]!r}'
@@ -370,7 +392,8 @@ class Workspace:
         self.path,self.cbs = Path(path),list(L(cbs))
         self.ledger.check('study.toml')
         self.networks,self.handed_images = dict(networks),images
-        self.config,self.device = with_handed(config, self.networks, images),usable_device(device)
+        held = read_config(self.path/'study.toml').classifiers if (self.path/'study.toml').is_file() else {}
+        self.config,self.device = with_handed(config, self.networks, images, held),usable_device(device)
         self.controls = controls or (self.path/'controls').is_dir()
         self._shared,self._notes = {},[]
         self._trials,self._bytes = {},{}   # classifier's name → what came of trying it; its size
@@ -578,7 +601,7 @@ def handed_network(self:Workspace, name): # a classifier's name
         raise BadInput(f'{self.path}: the network {name!r} was handed over; {hand}')
     model = _handed(name, self.networks[name])
     with _said_of(name): model = copied(model).cpu()
-    if _given_name(name, model)!=self.config.classifiers[name]:
+    if self.config.classifiers[name] not in _given_names(name, model):
         changed = f'the network {name!r} has changed since it was handed over'
         raise BadInput(f'{self.path}: {changed}; hand it over again, for another study')
     return model.float()
