@@ -6,8 +6,8 @@ Docs: https://aeclf.github.io/aeclf/data.html.md"""
 
 # %% auto #0
 __all__ = ['PHOTOS', 'SOURCES', 'NO_LABELS', 'photograph', 'split_photograph', 'RandomCrops', 'FixedCrops', 'check_item',
-           'check_datasets', 'CheckedItem', 'batch_to_read', 'dataloaders', 'photos', 'thinned', 'images_digest',
-           'Source', 'source', 'load', 'folder', 'images', 'cifar10', 'synsets', 'imagenet']
+           'check_datasets', 'CheckedItem', 'check_labels', 'checked_batch', 'batch_to_read', 'dataloaders', 'photos',
+           'thinned', 'images_digest', 'Source', 'source', 'load', 'folder', 'images', 'cifar10', 'synsets', 'imagenet']
 
 # %% ../nbs/04_data.ipynb #02baf292
 import hashlib,os,pickle,random,re,unicodedata
@@ -230,6 +230,48 @@ class CheckedItem:
         image,label = item
         if self.labelled and image.dtype==torch.float32: return item
         return image.float(),label if self.labelled else 0
+
+# %% ../nbs/04_data.ipynb #5a763206
+_TENSORS = 'give tensors, of images N×3×H×W and of labels N'
+
+def _shape_and_type(tensor): return f'{"×".join(map(str, tensor.shape))} {tensor.dtype}'
+
+def _check_images(images):
+    if images.ndim!=4 or images.shape[1]!=3 or not images.is_floating_point() or not images.numel():
+        raise BadInput(f'images are {_shape_and_type(images)}; give RGB N×3×H×W, floats in [0, 1]')
+    if not (images.min()>=-1e-3 and images.max()<=1.001):
+        raise BadInput(f'images are in [{images.min():.3g}, {images.max():.3g}]; give them in [0, 1], '
+                       'without Normalize: every classifier normalises for itself')
+
+def check_labels(labels, # integers, a tensor
+                 n_classes=None, # they are below it, where it is known
+                ):
+    "`BadInput` for a label that is the number of no class."
+    wrong = labels[(labels<0) | (labels>=n_classes)] if n_classes else labels[labels<0]
+    if len(wrong):
+        known = f'integers from 0 to {n_classes-1}' if n_classes else 'the numbers of classes, 0, 1, …'
+        raise BadInput(f'label {wrong[0]}: labels are {known}')
+
+
+# %% ../nbs/04_data.ipynb #5a763207
+def checked_batch(images, # of a batch, as a loader gives them
+                  labels, # of the batch; None: they do not matter
+                  device=None, # where they go; default: they stay
+                  several=False, # is a label a row of numbers, one for each question?
+                 ) -> tuple: # images and labels, plain tensors
+    "`BadInput` unless these are RGB images in [0, 1] and an integer for each."
+    for o in (images, labels):
+        if not isinstance(o, (torch.Tensor, type(None))): raise BadInput(f'a batch holds a {type(o).__name__}; {_TENSORS}')
+    images = images.as_subclass(torch.Tensor).to(device)
+    _check_images(images)
+    if images.dtype==torch.float64: images = images.float()
+    if labels is None: return images,None
+    labels = labels.as_subclass(torch.Tensor).to(device)
+    if labels.ndim==2 and labels.shape[1]==1 and not several: labels = labels[:,0]
+    if labels.ndim!=(2 if several else 1) or labels.is_floating_point() or len(labels)!=len(images):
+        wanted = 'N×T integers' if several else 'one integer for each image'
+        raise BadInput(f'labels are {_shape_and_type(labels)}; give {wanted}')
+    return images,labels.long()
 
 # %% ../nbs/04_data.ipynb #fc1b4369
 _MOST_PIXELS = 2**19   # of a batch that is only read
