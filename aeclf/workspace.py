@@ -114,6 +114,7 @@ def _given_name(name, network, held):
     names = _given_names(name, network)
     return held[name] if held.get(name) in names else names[0]
 
+# %% ../nbs/23_workspace.ipynb #0e042340
 def full_names(networks, # mapping of names to full names, or to networks that are handed over
                held={},  # name → full name of the classifiers that a study has
               ) -> dict: # name to full name; that of a handed network has its digest
