@@ -7,7 +7,8 @@ Docs: https://aeclf.github.io/aeclf/data.html.md"""
 # %% auto #0
 __all__ = ['PHOTOS', 'SOURCES', 'NO_LABELS', 'photograph', 'split_photograph', 'RandomCrops', 'FixedCrops', 'check_item',
            'check_datasets', 'CheckedItem', 'check_labels', 'checked_batch', 'batch_to_read', 'dataloaders', 'photos',
-           'thinned', 'images_digest', 'Source', 'source', 'load', 'folder', 'images', 'cifar10', 'synsets', 'imagenet']
+           'thinned', 'images_digests', 'images_digest', 'Source', 'source', 'load', 'folder', 'images', 'cifar10',
+           'synsets', 'imagenet']
 
 # %% ../nbs/04_data.ipynb #02baf292
 import hashlib,os,pickle,random,re,unicodedata
@@ -228,8 +229,9 @@ class CheckedItem:
         asked = (self.n_classes, 'one', self.several, self.labelled)
         self.shape = check_item(item, self.owner, self.shape, *asked)
         image,label = item
-        if self.labelled and image.dtype==torch.float32: return item
-        return image.float(),label if self.labelled else 0
+        if not self.labelled: label = 0
+        elif not self.several: label = _class_number(label, self.owner)
+        return image.detach().float(),label
 
 # %% ../nbs/04_data.ipynb #5a763206
 _TENSORS = 'give tensors, of images N×3×H×W and of labels N'
@@ -326,17 +328,29 @@ def thinned(dls,      # DataLoaders
     return DataLoaders(dls.train, watch, device=dls.device)
 
 # %% ../nbs/04_data.ipynb #2c2c91fa
-def images_digest(ds, # Dataset of (image, label)
-                  labelled=True, # False: no label is looked at, as where `ds` says `unlabelled`
-                 ) -> str: # 64 hexadecimal digits
+def images_digests(ds, # Dataset of (image, label)
+                   labelled=True, # False: no label is looked at, as where `ds` says `unlabelled`
+                  ) -> tuple: # two of 64 hexadecimal digits; the second one is how older studies know labels that are no int
     "SHA-256 over the images and labels of `ds`, in order."
-    h,shape,several,labelled = hashlib.sha256(),None,_asks_several(ds),labelled and _is_labelled(ds)
+    h,older,shape = hashlib.sha256(),None,None
+    several,labelled = _asks_several(ds),labelled and _is_labelled(ds)
     for i in range(len(ds)):
         item = ds[i]
         shape = check_item(item, type(ds).__name__, shape, None, f'number {i}', several, labelled)
         image,label = item
-        h.update(image.float().numpy().tobytes()+str(label if labelled else 0).encode())
-    return h.hexdigest()
+        before = str(label if labelled else 0)
+        words = str(_class_number(label, '')) if labelled and not several else before
+        if older is None and words!=before: older = h.copy()
+        pixels = image.detach().float().cpu().numpy().tobytes()
+        h.update(pixels+words.encode())
+        if older: older.update(pixels+before.encode())
+    return h.hexdigest(),(older or h).hexdigest()
+
+def images_digest(ds, # Dataset of (image, label)
+                  labelled=True, # as `images_digests` takes it
+                 ) -> str: # 64 hexadecimal digits
+    "SHA-256 over the images and labels of `ds`, in order."
+    return images_digests(ds, labelled)[0]
 
 # %% ../nbs/04_data.ipynb #7d97d30d
 @dataclass(frozen=True)

@@ -31,7 +31,7 @@ from .classifiers import classifier as make_classifier
 from .composite import fast_layout,try_network
 from .config import difference,grown,read_config,settings_fault
 from .crosseval import CROSSEVAL_FILES,load_crosseval
-from .data import check_datasets,dataloaders,images_digest,load,thinned
+from .data import check_datasets,dataloaders,images_digests,load,thinned
 from .reconstruction import shuffled,stacked
 from .reconstruction import reconstruct as decode_images
 from .rrc import WORDS,comparable
@@ -124,14 +124,15 @@ def full_names(networks, # mapping of names to full names, or to networks that a
 def with_handed(config,   # a `Config`
                 networks, # mapping of names to networks
                 images,   # (training, validation) Datasets, or None
-               held={},  # name → full name of the classifiers that the study in the folder has
+               held=None,# the `Config` of the study in the folder, if there is one
                ):         # a `Config`
     "The configuration with what was handed over, by its digest."
+    known = [o for o in (held, config) if o]
     if images:
-        known = images_digest(images[1], config.labels=='data')
-        config = replace(config, data=f'given:{known[:16]}')
+        names = [f'given:{o[:16]}' for o in images_digests(images[1], config.labels=='data')]
+        config = replace(config, data=next((o.data for o in known if o.data in names), names[0]))
     if not networks: return config
-    full = full_names(networks, config.classifiers | held)
+    full = full_names(networks, {name: o for c in known[::-1] for name,o in c.classifiers.items()})
     given = named_classifiers(','.join(f'{name}={o}' for name,o in full.items()))
     own = {n.casefold() for n,full in config.classifiers.items() if split_weights(full)[0]!='given'}
     if twice := [n for n in given if n.casefold() in own]:
@@ -393,7 +394,7 @@ class Workspace:
         self.path,self.cbs = Path(path),list(L(cbs))
         self.ledger.check('study.toml')
         self.networks,self.handed_images = dict(networks),images
-        held = read_config(self.path/'study.toml').classifiers if (self.path/'study.toml').is_file() else {}
+        held = read_config(self.path/'study.toml') if (self.path/'study.toml').is_file() else None
         self.config,self.device = with_handed(config, self.networks, images, held),usable_device(device)
         self.controls = controls or (self.path/'controls').is_dir()
         self._shared,self._notes = {},[]
@@ -869,8 +870,7 @@ def called(self:Workspace, name): # a classifier's name
 def _first_images(self:Workspace):
     "Two images of the study, not neighbours, on its device."
     ds = self.images.valid_ds
-    picked = [ds[i][0].as_subclass(torch.Tensor) for i in (0, len(ds)//2)]
-    return torch.stack(picked).float().to(self.device)
+    return stacked(ds, (0, len(ds)//2)).to(self.device)
 
 @patch
 def _named_initial(self:Workspace, name):
@@ -985,10 +985,11 @@ def _words_on_order(predictions, labels, vocab):
 @patch
 def _note_order(self:Workspace, name, most=100):
     "Keep a note where a network that comes trained does not know the originals."
-    ds = self.loaders(name).valid_ds
+    dl = self.loaders(name).valid
+    ds = dl.dataset
     picked = range(0, len(ds), -(-len(ds)//most))
     model,said,labels = self.ready(self.initial(name)),[],[]
-    for x,y in DataLoader(Subset(ds, picked), bs=16):
+    for x,y in DataLoader(Subset(ds, picked), bs=16, after_item=dl.after_item):
         with torch.no_grad(): said.append(model(x.to(self.device)).argmax(1).cpu().numpy())
         labels.append(y.numpy())
     said = _words_on_order(np.concatenate(said), np.concatenate(labels), self.names_of(name, model))
@@ -1013,7 +1014,7 @@ def _note_answers(self:Workspace, name, most=100):
     ds,initial = self.loaders(name).valid_ds,self.initial(name)
     names,model = self.names_of(name, initial),self.ready(initial)
     picked = range(0, len(ds), -(-len(ds)//most))
-    images = torch.stack([ds[i][0].as_subclass(torch.Tensor).float() for i in picked])
+    images = stacked(ds, picked)
     with torch.no_grad(): said = [model(x.to(self.device)).argmax(1).cpu() for x in images.split(16)]
     counts = torch.cat(said).bincount()
     n,k = int(counts.max()),int(counts.argmax())

@@ -1,5 +1,5 @@
 "What people bring: folders from three operating systems, pictures of every depth, data sets that are nearly right."
-import shutil, unicodedata
+import hashlib, shutil, unicodedata
 from pathlib import Path
 
 import numpy as np, pytest, torch
@@ -150,3 +150,13 @@ def test_a_trained_network_in_another_order_is_noted_before_anything_is_trained(
     config = Config(data=f'folder:{tmp_path/"data"}', classifiers={}, size=32, widths=(8, 16), convs=(1, 1))
     study = Workspace(config, tmp_path/'study', 'cpu', networks=handed).check()
     assert len(study.notes) == len(said) and all(words in note for words, note in zip(said, study.notes))
+
+
+@pytest.mark.parametrize('same', [lambda x, y: (x, torch.tensor(y)), lambda x, y: (x, bool(y)), lambda x, y: (x, np.int64(y)), lambda x, y: (x.double(), y),
+                                  lambda x, y: (x.clone().requires_grad_(), y)], ids=['tensors', 'truths', 'NumPy', 'doubles', 'with gradients'])
+def test_items_that_mean_the_same(same):
+    "The digest, and what is read, do not tell how a number is held."
+    items = [same(*o) for o in good]
+    assert images_digest(items) == images_digest(good) == hashlib.sha256(b''.join(x.numpy().tobytes()+str(y).encode() for x, y in good)).hexdigest()
+    for ours, theirs in zip(dataloaders(items, items, bs=4).valid, dataloaders(good, good, bs=4).valid):
+        assert all(torch.equal(a, b) and a.dtype == b.dtype and not a.requires_grad for a, b in zip(ours, theirs))
