@@ -1183,10 +1183,23 @@ def split_weights(spec # `NAME`, `NAME:WEIGHTS`, `FILE.py:FUNCTION` or `FILE.py:
     return head+dot_py+name,weights or None
 
 # %% ../nbs/06_classifiers.ipynb #9ba4e14f
+_TAKEN = ('original', 'S', 'M',   # rows of a study
+          'epoch', 'train_loss', 'valid_loss', 'accuracy')   # columns of its histories
+
+_OF_LETTERS = r'[\w.+-]+'
+
+def _is_reserved(name):
+    "Is this a row or a column of a study's own, `A_…` and controls among them?"
+    return name in _TAKEN or name.startswith(('A_', 'N_'))
+
+def _can_be_name(name): return bool(re.fullmatch(_OF_LETTERS, name)) and not _is_reserved(name)
+
 def _short_name(full):
-    "What a classifier is called in tables: after its file, or its model."
-    file,dot_py,_ = full.rpartition('.py:')
-    return Path(file).stem if dot_py else split_weights(full)[0].rpartition('/')[2]
+    "What a classifier is called in tables: after its file, else its function, or its model."
+    file,dot_py,function = full.rpartition('.py:')
+    if not dot_py: return split_weights(full)[0].rpartition('/')[2]
+    stem = Path(file).stem
+    return stem if _can_be_name(stem) else function.partition(':')[0]
 
 def _may_be_full(entry):
     "Can this be a full name? One word can only where a family is registered under it."
@@ -1206,16 +1219,15 @@ def _both_names(entry, letters):
 _FOR_FILES = 'a name becomes a file; use letters, digits and . _ + -'
 
 def _is_taken(name, names):
-    "Is `name` twice among `names`, or one of a study's own rows (`S`, `original`, controls, `A_…`)?"
-    twice = [n.casefold() for n in names].count(name.casefold())>1
-    return twice or name in ('original', 'S', 'M') or name.startswith(('A_', 'N_'))
+    "Is `name` twice among `names`, or a study's own?"
+    return _is_reserved(name) or [n.casefold() for n in names].count(name.casefold())>1
 
 def check_classifier_names(classifiers # (short name, full name) pairs
                           ):
     "`BadInput` for a short name that cannot stay."
     names = [name for name,_ in classifiers]
     for name in names:
-        if not re.fullmatch(r'[\w.+-]+', name):
+        if not re.fullmatch(_OF_LETTERS, name):
             raise BadInput(f'classifier name {name!r}: {_FOR_FILES}')
     for name in names:
         if _is_taken(name, names):

@@ -19,6 +19,7 @@ import numpy as np,pandas as pd,torch
 from fastai.data.load import DataLoader as FastaiLoader
 from torch.utils.data import Subset
 from .classifiers import Classifier
+from .data import checked_batch
 from .pictures import Pictures
 from .store import BadInput,atomic,unknown
 from .training import LABELS,PRECISIONS,say_goes_on
@@ -88,20 +89,6 @@ def _checked_logits(logits, labels, name):
     return logits
 
 # %% ../nbs/10_crosseval.ipynb #10c00005
-def _checked_batch(x, y, device, targets):
-    "Images and labels as plain tensors on the device; `BadInput` for what is none."
-    images,labels = (o.as_subclass(torch.Tensor).to(device) for o in (x, y))
-    if images.ndim!=4 or images.shape[1]!=3 or not images.is_floating_point():
-        raise BadInput(f'images are {"×".join(map(str, images.shape))} {images.dtype}; give RGB N×3×H×W, floats in [0, 1]')
-    if not (images.min()>=-1e-3 and images.max()<=1.001):
-        raise BadInput(f'images are in [{images.min():.3g}, {images.max():.3g}]; give them in [0, 1], '
-                       'without Normalize: every classifier normalises for itself')
-    if labels.ndim==2 and labels.shape[1]==1 and not targets: labels = labels[:,0]
-    if labels.ndim!=(2 if targets else 1) or labels.is_floating_point():
-        wanted = 'N×T integers' if targets else 'one integer for each image'
-        raise BadInput(f'labels are {"×".join(map(str, labels.shape))} {labels.dtype}; give {wanted}')
-    return images,labels.long()
-
 def _length(dl):
     "How many batches there are; None where nobody knows."
     try: return len(dl)
@@ -181,14 +168,14 @@ def _evaluate_own(images, encoder, decoders, classifiers):
 def _labelled_batch(batch, device, encoder, decoders, classifiers, targets, originals):
     "Labels, ranks and predictions of a batch of images and labels."
     x,y = batch
-    images,true = _checked_batch(x, y, device, targets)
+    images,true = checked_batch(x, y, device, bool(targets))
     read = _evaluate_batch(images, true, encoder, decoders, classifiers, targets, originals)
     return true.cpu().numpy(),*read
 
 def _unlabelled_batch(batch, device, encoder, decoders, classifiers):
     "The same where each classifier's own answer is true; of a batch only the images are looked at."
     x = batch[0] if isinstance(batch, (tuple, list)) else batch
-    images,_ = _checked_batch(x, torch.zeros(len(x), dtype=torch.long), device, None)
+    images,_ = checked_batch(x, None, device)
     return _evaluate_own(images, encoder, decoders, classifiers)
 
 # %% ../nbs/10_crosseval.ipynb #1354fd8f

@@ -6,8 +6,9 @@ Docs: https://aeclf.github.io/aeclf/data.html.md"""
 
 # %% auto #0
 __all__ = ['PHOTOS', 'SOURCES', 'NO_LABELS', 'photograph', 'split_photograph', 'RandomCrops', 'FixedCrops', 'check_item',
-           'check_datasets', 'CheckedItem', 'batch_to_read', 'dataloaders', 'photos', 'thinned', 'images_digest',
-           'Source', 'source', 'load', 'folder', 'images', 'cifar10', 'synsets', 'imagenet']
+           'check_datasets', 'CheckedItem', 'check_labels', 'checked_batch', 'batch_to_read', 'dataloaders', 'photos',
+           'thinned', 'images_digests', 'images_digest', 'Source', 'source', 'load', 'folder', 'images', 'cifar10',
+           'synsets', 'imagenet']
 
 # %% ../nbs/04_data.ipynb #02baf292
 import hashlib,os,pickle,random,re,unicodedata
@@ -228,8 +229,51 @@ class CheckedItem:
         asked = (self.n_classes, 'one', self.several, self.labelled)
         self.shape = check_item(item, self.owner, self.shape, *asked)
         image,label = item
-        if self.labelled and image.dtype==torch.float32: return item
-        return image.float(),label if self.labelled else 0
+        if not self.labelled: label = 0
+        elif not self.several: label = _class_number(label, self.owner)
+        return image.detach().float(),label
+
+# %% ../nbs/04_data.ipynb #5a763206
+_TENSORS = 'give tensors, of images N×3×H×W and of labels N'
+
+def _shape_and_type(tensor): return f'{"×".join(map(str, tensor.shape))} {tensor.dtype}'
+
+def _check_images(images):
+    if images.ndim!=4 or images.shape[1]!=3 or not images.is_floating_point() or not images.numel():
+        raise BadInput(f'images are {_shape_and_type(images)}; give RGB N×3×H×W, floats in [0, 1]')
+    if not (images.min()>=-1e-3 and images.max()<=1.001):
+        raise BadInput(f'images are in [{images.min():.3g}, {images.max():.3g}]; give them in [0, 1], '
+                       'without Normalize: every classifier normalises for itself')
+
+def check_labels(labels, # integers, a tensor
+                 n_classes=None, # they are below it, where it is known
+                ):
+    "`BadInput` for a label that is the number of no class."
+    wrong = labels[(labels<0) | (labels>=n_classes)] if n_classes else labels[labels<0]
+    if len(wrong):
+        known = f'integers from 0 to {n_classes-1}' if n_classes else 'the numbers of classes, 0, 1, …'
+        raise BadInput(f'label {wrong[0]}: labels are {known}')
+
+
+# %% ../nbs/04_data.ipynb #5a763207
+def checked_batch(images, # of a batch, as a loader gives them
+                  labels, # of the batch; None: they do not matter
+                  device=None, # where they go; default: they stay
+                  several=False, # is a label a row of numbers, one for each question?
+                 ) -> tuple: # images and labels, plain tensors
+    "`BadInput` unless these are RGB images in [0, 1] and an integer for each."
+    for o in (images, labels):
+        if not isinstance(o, (torch.Tensor, type(None))): raise BadInput(f'a batch holds a {type(o).__name__}; {_TENSORS}')
+    images = images.as_subclass(torch.Tensor).to(device)
+    _check_images(images)
+    if images.dtype==torch.float64: images = images.float()
+    if labels is None: return images,None
+    labels = labels.as_subclass(torch.Tensor).to(device)
+    if labels.ndim==2 and labels.shape[1]==1 and not several: labels = labels[:,0]
+    if labels.ndim!=(2 if several else 1) or labels.is_floating_point() or len(labels)!=len(images):
+        wanted = 'N×T integers' if several else 'one integer for each image'
+        raise BadInput(f'labels are {_shape_and_type(labels)}; give {wanted}')
+    return images,labels.long()
 
 # %% ../nbs/04_data.ipynb #fc1b4369
 _MOST_PIXELS = 2**19   # of a batch that is only read
@@ -284,17 +328,29 @@ def thinned(dls,      # DataLoaders
     return DataLoaders(dls.train, watch, device=dls.device)
 
 # %% ../nbs/04_data.ipynb #2c2c91fa
-def images_digest(ds, # Dataset of (image, label)
-                  labelled=True, # False: no label is looked at, as where `ds` says `unlabelled`
-                 ) -> str: # 64 hexadecimal digits
+def images_digests(ds, # Dataset of (image, label)
+                   labelled=True, # False: no label is looked at, as where `ds` says `unlabelled`
+                  ) -> tuple: # two of 64 hexadecimal digits; the second one is how older studies know labels that are no int
     "SHA-256 over the images and labels of `ds`, in order."
-    h,shape,several,labelled = hashlib.sha256(),None,_asks_several(ds),labelled and _is_labelled(ds)
+    h,older,shape = hashlib.sha256(),None,None
+    several,labelled = _asks_several(ds),labelled and _is_labelled(ds)
     for i in range(len(ds)):
         item = ds[i]
         shape = check_item(item, type(ds).__name__, shape, None, f'number {i}', several, labelled)
         image,label = item
-        h.update(image.float().numpy().tobytes()+str(label if labelled else 0).encode())
-    return h.hexdigest()
+        before = str(label if labelled else 0)
+        words = str(_class_number(label, '')) if labelled and not several else before
+        if older is None and words!=before: older = h.copy()
+        pixels = image.detach().float().cpu().numpy().tobytes()
+        h.update(pixels+words.encode())
+        if older: older.update(pixels+before.encode())
+    return h.hexdigest(),(older or h).hexdigest()
+
+def images_digest(ds, # Dataset of (image, label)
+                  labelled=True, # as `images_digests` takes it
+                 ) -> str: # 64 hexadecimal digits
+    "SHA-256 over the images and labels of `ds`, in order."
+    return images_digests(ds, labelled)[0]
 
 # %% ../nbs/04_data.ipynb #7d97d30d
 @dataclass(frozen=True)

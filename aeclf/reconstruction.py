@@ -25,10 +25,10 @@ def shuffled(n,      # images there are
 # %% ../nbs/16_reconstruction.ipynb #6abd685a
 def stacked(ds,      # Dataset of (image, label)
             numbers, # of the images wanted
-           ): # k×3×H×W
+           ): # k×3×H×W, plain floats
     "Some images of `ds`."
     import torch
-    return torch.stack([ds[int(i)][0] for i in numbers])
+    return torch.stack([ds[int(i)][0].detach().as_subclass(torch.Tensor).float() for i in numbers])
 
 def first_shuffled(ds,     # Dataset of (image, label)
                    k=25,   # images wanted; fewer where `ds` is smaller

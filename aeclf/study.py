@@ -27,7 +27,7 @@ from .lattice import plot_lattice
 from .panels import panel as draw_panel
 from .pictures import rgb,valid_tfm
 from .recipes import readers
-from .reconstruction import first_classes,shuffled
+from .reconstruction import first_classes,shuffled,stacked
 from .reconstruction import reconstruct as decode_images
 from .results import classes_of,figure,sentence,table,written_stage
 from .rrc import serves
@@ -599,7 +599,7 @@ def panel(self:Study,
     n = len(self.images.valid_ds)
     if not 0<=k<n:
         raise BadInput(f'panel {k}: there are {n} validation images; choose a number from 0 to {n-1}')
-    image = self.images.valid_ds[shuffled(n, k+1, self.config.seed).tolist()[k]][0]
+    image = stacked(self.images.valid_ds, shuffled(n, k+1, self.config.seed)[k:])[0]
     made = decode_images(self.autoencoder().encoder, self.decoders(), image[None])
     return draw_panel(image, {name: o[0] for name,o in made.items()})
 
@@ -690,7 +690,7 @@ def add_all(self:Study,
         raise BadInput(f'{self.path}: no study there yet; give these among its classifiers')
     handed = {name: o for name,o in networks.items() if not isinstance(o, str)}
     check_handed(handed, None)
-    more,before = with_added(self.config, full_names(networks)),(self.config,self.networks)
+    more,before = with_added(self.config, full_names(networks, self.config.classifiers)),(self.config,self.networks)
     self.networks = self.networks | handed
     if more==self.config: return self
     self.config = more

@@ -36,15 +36,22 @@ def _as_values(texts):
         except ValueError: pass
     return texts
 
+def _columns_of_names(held):
+    "The columns that hold names; none that is itself called like a classifier."
+    first = held.columns[0]
+    if 'train_loss' in held: return []   # a history
+    if first!='' and not first.startswith(('RRC ', 'Unnamed: ')): return [c for c in held if c in _NAMES]
+    rows = set(held[first])   # of autoencoders, which are called like the columns
+    return [first, *(c for c in held if c in _NAMES and c not in rows)]
+
 def read_own_table(path, # CSV that a study has written
                   ) -> pd.DataFrame: # the first column is the index
     "A table as it was written: names stay text, whatever they look like."
     try: held = pd.read_csv(path, dtype=str, keep_default_na=False, na_filter=False)
     except pd.errors.EmptyDataError: raise BadInput(f'{path}: the file is empty; run the study again') from None
-    first = held.columns[0]
-    is_name = lambda c: c in _NAMES or (c==first and (c.startswith(('RRC ', 'Unnamed: ')) or c==''))
-    for c in held.columns:
-        if not is_name(c): held[c] = _as_values(held[c].tolist())
+    first,names = held.columns[0],_columns_of_names(held)
+    for c in held:
+        if c not in names: held[c] = _as_values(held[c].tolist())
     return held.set_index(first).rename_axis('' if first.startswith('Unnamed: ') else first)
 
 # %% ../nbs/11_tables.ipynb #35dce3d3

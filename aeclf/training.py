@@ -7,8 +7,8 @@ Docs: https://aeclf.github.io/aeclf/training.html.md"""
 # %% auto #0
 __all__ = ['OPTIMIZERS', 'PRECISIONS', 'LABELS', 'WithoutState', 'Tell', 'TellBatches', 'poly', 'Diverged', 'FiniteLoss',
            'PolySchedule', 'check_callbacks', 'packed', 'unpacked', 'write_kept', 'read_kept', 'say_goes_on',
-           'KeepTraining', 'Kept', 'cross_entropy', 'classifier_learner', 'TrainedInBF16', 'has_bfloat16',
-           'TargetIsInput', 'pixel_loss', 'TargetIsOwnAnswer', 'ReconstructionLearner', 'ae_learner',
+           'KeepTraining', 'Kept', 'cross_entropy', 'LookAtBatches', 'classifier_learner', 'TrainedInBF16',
+           'has_bfloat16', 'TargetIsInput', 'pixel_loss', 'TargetIsOwnAnswer', 'ReconstructionLearner', 'ae_learner',
            'composite_learner', 'try_step', 'largest_that_fits', 'OutOfMemory', 'naming_what_fits', 'plot_histories']
 
 # %% ../nbs/09_training.ipynb #7cd96465
@@ -32,11 +32,13 @@ from fastai.learner import Learner,Metric
 from fastai.metrics import accuracy
 from fastai.optimizer import Adam,SGD
 from fastai.torch_core import to_float
+from torch.utils.data import IterableDataset
 from .classifiers import IMAGENET_STD
 from .composite import fast_layout,in_fast_layout,unfreeze
-from .data import batch_to_read
+from .data import CheckedItem,batch_to_read,check_labels,checked_batch
 from .store import BadInput,Note,atomic,give_back_memory,in_float32,is_out_of_memory,is_whole
 from .store import may_be_out_of_memory,random_states,seal,set_random_states,unknown
+from .unlabelled import Shards,Unlabelled
 
 # %% ../nbs/09_training.ipynb #c02b9493
 from .store import seeded   # also found here
@@ -499,6 +501,59 @@ def cross_entropy(logits, # N×K, or a pair of logits and auxiliary logits
     own,auxiliary = logits
     return F.cross_entropy(own, labels)+0.4*F.cross_entropy(auxiliary, labels)
 
+# %% ../nbs/09_training.ipynb #09a10002
+class LookAtBatches(WithoutState, Callback):
+    "Looks at every batch as it comes, and hands it on as plain tensors: images in [0, 1], numbers of classes."
+    order = -50   # before anything changes the images
+    def __init__(self,
+        labelled=True,  # False: labels do not matter
+        n_classes=None, # labels are below it, where it is known
+    ): self.labelled,self.n_classes = labelled,n_classes
+
+    def look(self, images, labels=None): # of a batch; returns them
+        images,labels = checked_batch(images, labels if self.labelled else None)
+        if labels is not None: check_labels(labels, self.n_classes)
+        return images,labels
+
+    def before_batch(self):
+        images,labels = self.look(self.xb[0], *self.yb[:1])
+        self.learn.xb = (images,)
+        if self.labelled: self.learn.yb = (labels,)
+
+    def after_pred(self):
+        logits = self.pred[0] if isinstance(self.pred, tuple) else self.pred
+        if self.labelled and logits.ndim==2: check_labels(self.yb[0], logits.shape[1])
+
+
+# %% ../nbs/09_training.ipynb #09a10003
+def _looks_itself(dl):
+    "Does a loader look at its items, or make them itself of pictures?"
+    is_stream = isinstance(getattr(dl, 'dataset', None), (Unlabelled, Shards))
+    return is_stream or isinstance(getattr(dl, 'after_item', None), CheckedItem)
+
+def _first_batch(dl):
+    "The first batch of a loader; None where a stream would miss it, or nothing can be read. Later draws are as they were."
+    ds = getattr(dl, 'dataset', None)
+    if ds is None or isinstance(ds, IterableDataset): return None
+    rng,generator = getattr(dl, 'rng', None),getattr(dl, 'generator', None)   # fastai's, torch's
+    held = rng and rng.getstate(),generator and generator.get_state()
+    try:
+        with seeded(0): return dl.one_batch() if hasattr(dl, 'one_batch') else next(iter(dl))
+    except Exception: return None   # data sets raise anything; the training will say it
+    finally:
+        if rng: dl.rng.setstate(held[0])
+        if generator: generator.set_state(held[1])
+
+def _looking_at(dls, labelled):
+    "The callback that looks at batches, where the loaders do not look themselves; at the first ones it looks now."
+    unseen = [dl for dl in getattr(dls, 'loaders', ()) if not _looks_itself(dl)]
+    vocab = getattr(dls, 'vocab', None)
+    looking = LookAtBatches(labelled, None if vocab is None or isinstance(vocab, dict) else len(vocab))
+    for batch in map(_first_batch, unseen):
+        if isinstance(batch, (tuple, list)) and len(batch): looking.look(*batch[:2])
+    return [looking] if unseen else []
+
+
 # %% ../nbs/09_training.ipynb #5be0e6cd
 def _like_images(dls, model):
     "Two images of zeros, as large as those of the loaders; None where nobody can tell."
@@ -508,14 +563,14 @@ def _like_images(dls, model):
     device = next((p.device for p in model.parameters()), 'cpu')
     return torch.zeros(2, *shape, dtype=torch.float32, device=device) if len(shape)==3 else None
 
-def _learner(dls, model, loss, metrics=(), cbs=(), kind=Learner, **kw):
+def _learner(dls, model, loss, metrics=(), cbs=(), kind=Learner, labelled=True, **kw):
     "A learner of the given kind, with the defaults of this page where `kw` does not say otherwise."
-    kw = dict(opt_func=OPTIMIZERS['adam'], wd=1e-4) | kw
+    kw,looks = dict(opt_func=OPTIMIZERS['adam'], wd=1e-4) | kw,_looking_at(dls, labelled)
     images = _like_images(dls, model)
     model = model.to(memory_format=torch.channels_last) if images is None else in_fast_layout(model, images)
     layout = fast_layout(getattr(dls, 'device', None))
     if layout==torch.contiguous_format: model = model.to(memory_format=layout)
-    return kind(dls, model, loss_func=loss, metrics=list(metrics), cbs=list(cbs), **kw)
+    return kind(dls, model, loss_func=loss, metrics=list(metrics), cbs=[*looks, *cbs], **kw)
 
 def _thawed(model):
     "The `model`, free to be trained also if a composite has frozen it."
@@ -643,7 +698,7 @@ def ae_learner(dls,         # DataLoaders of images in [0, 1] and labels, which 
               ) -> ReconstructionLearner:
     "Train an autoencoder on pixels."
     kw['cbs'] = [TargetIsInput(), *kw.get('cbs', [])]
-    return _learner(dls, _thawed(autoencoder), pixel_loss, kind=ReconstructionLearner, **kw)
+    return _learner(dls, _thawed(autoencoder), pixel_loss, kind=ReconstructionLearner, labelled=False, **kw)
 
 # %% ../nbs/09_training.ipynb #8e6b76ad
 _MOVING_TRUTH = ("labels 'own': a classifier that is trained itself has no answer that stays; "
@@ -660,7 +715,8 @@ def composite_learner(dls,       # DataLoaders of images in [0, 1] and labels
     if labels=='own' and 'classifier' in train: raise BadInput(_MOVING_TRUTH)
     trained = composite.train_only(*train)
     if labels=='own': kw['cbs'] = [TargetIsOwnAnswer(trained.classifier), *kw.get('cbs', [])]
-    return _learner(dls, trained, cross_entropy, [accuracy], kind=ReconstructionLearner, **kw)
+    return _learner(dls, trained, cross_entropy, [accuracy], kind=ReconstructionLearner,
+                    labelled=labels=='data', **kw)
 
 # %% ../nbs/09_training.ipynb #13f00002
 def _zeros(learn, size, n): return torch.zeros(n, 3, size, size, device=getattr(learn.dls, 'device', None))

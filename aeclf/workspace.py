@@ -11,7 +11,7 @@ __all__ = ['DAMAGED', 'usable_device', 'check_handed', 'full_names', 'with_hande
            'weights_file', 'better_order', 'Unfinished']
 
 # %% ../nbs/23_workspace.ipynb #3a5c0006
-import warnings
+import re,warnings
 from collections.abc import Mapping
 from contextlib import contextmanager
 from dataclasses import asdict,replace
@@ -25,12 +25,13 @@ from fastcore.foundation import L
 from scipy.optimize import linear_sum_assignment
 from scipy.stats import binom
 from torch.utils.data import Subset
+from torch import nn
 from .classifiers import as_classifier,check_classifier_names,named_classifiers,split_weights
 from .classifiers import classifier as make_classifier
 from .composite import fast_layout,try_network
 from .config import difference,grown,read_config,settings_fault
 from .crosseval import CROSSEVAL_FILES,load_crosseval
-from .data import check_datasets,dataloaders,images_digest,load,thinned
+from .data import check_datasets,dataloaders,images_digests,load,thinned
 from .reconstruction import shuffled,stacked
 from .reconstruction import reconstruct as decode_images
 from .rrc import WORDS,comparable
@@ -88,28 +89,51 @@ def _handed(name, thing, vocab=None):
     "The network that was handed over under this name, behind the contract; a message names it."
     with _said_of(name): return as_classifier(thing, vocab)
 
-def _given_name(name, network):
-    "The full name of a classifier that was handed over."
-    with _said_of(name): known = digest(network)
-    if network.outputs=='probabilities': known = digest([known, network.outputs])
-    return f'given:{known[:16]}'
+def _not_kept(network):
+    "A module of the buffers that the state of a network leaves out."
+    state,others = network.state_dict(),nn.Module()
+    for name,b in network.named_buffers():
+        if name not in state: others.register_buffer(name.replace('.', ' '), b)
+    return others
 
-def full_names(networks # mapping of names to full names, or to networks that are handed over
+def _made_up(network):
+    "What of a network its weights do not tell: how it is called, what its logits mean, what lies between."
+    edges = None if network.size is None else np.ravel(network.size).tolist()
+    classes = None if network.classes is None else [str(o) for o in network.classes]
+    layers = re.sub('0x[0-9A-Fa-f]+', '', repr(network.net))   # without addresses
+    return [edges, network.interpolation, network.outputs or 'logits', classes, layers, digest(_not_kept(network))]
+
+def _given_names(name, network):
+    "The full name of a classifier that was handed over, and the one that older studies gave it."
+    with _said_of(name): weights,known = digest(network),_made_up(network)
+    older = digest([weights, network.outputs]) if network.outputs=='probabilities' else weights
+    return [f'given:{o[:16]}' for o in (digest([weights, *known]), older)]
+
+def _given_name(name, network, held):
+    "Its full name; the older one where it is `held` by a study."
+    names = _given_names(name, network)
+    return held[name] if held.get(name) in names else names[0]
+
+# %% ../nbs/23_workspace.ipynb #0e042340
+def full_names(networks, # mapping of names to full names, or to networks that are handed over
+               held={},  # name → full name of the classifiers that a study has
               ) -> dict: # name to full name; that of a handed network has its digest
     "What the configuration of a study says of these networks."
-    return {name: o if isinstance(o, str) else _given_name(name, _handed(name, o)) for name,o in networks.items()}
+    return {name: o if isinstance(o, str) else _given_name(name, _handed(name, o), held) for name,o in networks.items()}
 
 def with_handed(config,   # a `Config`
                 networks, # mapping of names to networks
                 images,   # (training, validation) Datasets, or None
+               held=None,# the `Config` of the study in the folder, if there is one
                ):         # a `Config`
     "The configuration with what was handed over, by its digest."
+    known = [o for o in (held, config) if o]
     if images:
-        held = images_digest(images[1], config.labels=='data')
-        config = replace(config, data=f'given:{held[:16]}')
+        names = [f'given:{o[:16]}' for o in images_digests(images[1], config.labels=='data')]
+        config = replace(config, data=next((o.data for o in known if o.data in names), names[0]))
     if not networks: return config
-    named = [f'{name}={_given_name(name, _handed(name, o))}' for name,o in networks.items()]
-    given = named_classifiers(','.join(named))
+    full = full_names(networks, {name: o for c in known[::-1] for name,o in c.classifiers.items()})
+    given = named_classifiers(','.join(f'{name}={o}' for name,o in full.items()))
     own = {n.casefold() for n,full in config.classifiers.items() if split_weights(full)[0]!='given'}
     if twice := [n for n in given if n.casefold() in own]:
         has = f'the study already has a classifier {twice[0]!r}'
@@ -378,7 +402,8 @@ class Workspace:
         self.path,self.cbs = Path(path),list(L(cbs))
         self.ledger.check('study.toml')
         self.networks,self.handed_images = dict(networks),images
-        self.config,self.device = with_handed(config, self.networks, images),usable_device(device)
+        held = read_config(self.path/'study.toml') if (self.path/'study.toml').is_file() else None
+        self.config,self.device = with_handed(config, self.networks, images, held),usable_device(device)
         self.controls = controls or has_controls(self.path)
         self._shared,self._notes = {},[]
         self._trials,self._bytes = {},{}   # classifier's name → what came of trying it; its size
@@ -586,7 +611,7 @@ def handed_network(self:Workspace, name): # a classifier's name
         raise BadInput(f'{self.path}: the network {name!r} was handed over; {hand}')
     model = _handed(name, self.networks[name])
     with _said_of(name): model = copied(model).cpu()
-    if _given_name(name, model)!=self.config.classifiers[name]:
+    if self.config.classifiers[name] not in _given_names(name, model):
         changed = f'the network {name!r} has changed since it was handed over'
         raise BadInput(f'{self.path}: {changed}; hand it over again, for another study')
     return model.float()
@@ -853,8 +878,7 @@ def called(self:Workspace, name): # a classifier's name
 def _first_images(self:Workspace):
     "Two images of the study, not neighbours, on its device."
     ds = self.images.valid_ds
-    picked = [ds[i][0].as_subclass(torch.Tensor) for i in (0, len(ds)//2)]
-    return torch.stack(picked).float().to(self.device)
+    return stacked(ds, (0, len(ds)//2)).to(self.device)
 
 @patch
 def _named_initial(self:Workspace, name):
@@ -969,10 +993,11 @@ def _words_on_order(predictions, labels, vocab):
 @patch
 def _note_order(self:Workspace, name, most=100):
     "Keep a note where a network that comes trained does not know the originals."
-    ds = self.loaders(name).valid_ds
+    dl = self.loaders(name).valid
+    ds = dl.dataset
     picked = range(0, len(ds), -(-len(ds)//most))
     model,said,labels = self.ready(self.initial(name)),[],[]
-    for x,y in DataLoader(Subset(ds, picked), bs=16):
+    for x,y in DataLoader(Subset(ds, picked), bs=16, after_item=dl.after_item):
         with torch.no_grad(): said.append(model(x.to(self.device)).argmax(1).cpu().numpy())
         labels.append(y.numpy())
     said = _words_on_order(np.concatenate(said), np.concatenate(labels), self.names_of(name, model))
@@ -997,7 +1022,7 @@ def _note_answers(self:Workspace, name, most=100):
     ds,initial = self.loaders(name).valid_ds,self.initial(name)
     names,model = self.names_of(name, initial),self.ready(initial)
     picked = range(0, len(ds), -(-len(ds)//most))
-    images = torch.stack([ds[i][0].as_subclass(torch.Tensor).float() for i in picked])
+    images = stacked(ds, picked)
     with torch.no_grad(): said = [model(x.to(self.device)).argmax(1).cpu() for x in images.split(16)]
     counts = torch.cat(said).bincount()
     n,k = int(counts.max()),int(counts.argmax())

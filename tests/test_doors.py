@@ -4,15 +4,18 @@ from fastai.callback.mixup import MixUp
 from fastai.callback.progress import CSVLogger, ShowGraphCallback
 from fastai.callback.tracker import EarlyStoppingCallback, ReduceLROnPlateau, SaveModelCallback
 from fastai.callback.training import GradientAccumulation
+from fastai.data.core import DataLoaders
 from fastai.data.load import DataLoader as FastaiLoader, SkipItemException
 from torch import nn
 from torch.utils.data import BatchSampler, DataLoader, RandomSampler
 
+from aeclf.composite import Composite
 from aeclf.config import configure
 from aeclf.crosseval import Pieces, cross_evaluate
 from aeclf.segnet import SegNet
-from aeclf.store import BadInput
+from aeclf.store import BadInput, seeded
 from aeclf.study import Study
+from aeclf.training import ae_learner, classifier_learner, composite_learner
 
 segnet = SegNet((8, 16), (1, 1))
 images, labels = torch.rand(4, 3, 16, 16, generator=torch.Generator().manual_seed(0)), torch.tensor([0, 1, 1, 0])
@@ -112,3 +115,40 @@ def test_callbacks_go_with_every_training(pictures, tmp_path, callback):
 def test_callbacks_that_cannot_are_refused_by_name(tmp_path, callback):
     with pytest.raises(BadInput, match='callback (ShowGraphCallback|MixUp): it '): Study(configure(), tmp_path/'study', 'cpu', cbs=callback)
     assert list(tmp_path.iterdir()) == []
+
+
+def network(): return nn.Sequential(nn.Conv2d(3, 4, 5, 4), nn.Flatten(), nn.Linear(36, 2))
+
+
+learners = {'autoencoder': lambda dls: ae_learner(dls, SegNet((8, 16), (1, 1))),
+            'classifier': lambda dls: classifier_learner(dls, network()),
+            'composite': lambda dls: composite_learner(dls, Composite(SegNet((8, 16), (1, 1)), network()))}
+loaders = {'fastai': lambda items: FastaiLoader(items, bs=4), 'torch': lambda items: torch.utils.data.DataLoader(items, 4)}
+good = [(x, int(y)) for x, y in zip(images, labels)]*2
+odd = {'255': [(x*255, y) for x, y in good], 'normalised': [(x*4-2, y) for x, y in good], 'NaN': [(x*float('nan'), y) for x, y in good],
+       'grey': [(x[:1], y) for x, y in good], 'bytes': [((x*255).byte(), y) for x, y in good],
+       'label -1': [(x, y-1) for x, y in good], 'label 2': [(x, 2*y) for x, y in good], 'label 0.5': [(x, y/2) for x, y in good]}
+
+
+@pytest.mark.parametrize('kind', loaders)
+@pytest.mark.parametrize('learner', learners)
+@pytest.mark.parametrize('fault', odd)
+def test_learners_look_at_what_other_loaders_read(kind, learner, fault):
+    "At the first batch at once; at a later one when it comes."
+    if learner == 'autoencoder' and 'label' in fault:   # which do not matter to it
+        learners[learner](DataLoaders(*[loaders[kind](odd[fault])]*2)).quietly().fit_poly(1, 1e-3)
+        return
+    words = fault if fault == 'label -1' else 'label' if 'label' in fault else 'in .0, 1.'
+    if fault != 'label 2':   # only the network knows how many classes there are
+        with pytest.raises(BadInput, match=words): learners[learner](DataLoaders(*[loaders[kind](odd[fault])]*2))
+    late = learners[learner](DataLoaders(*(loaders[kind](o) for o in (good+odd[fault], good)))).quietly()
+    with pytest.raises(BadInput, match=words): late.fit_poly(1, 1e-3)
+
+
+@pytest.mark.parametrize('same', [lambda x, y: (x.double(), y), lambda x, y: (x, torch.tensor([y])), lambda x, y: (x, torch.tensor(y, dtype=torch.int32))],
+                         ids=['doubles', 'labels in a column', 'short labels'])
+def test_learners_take_what_means_the_same(same):
+    histories = []
+    for items in (good, [same(x, y) for x, y in good]):
+        with seeded(0): histories.append(learners['classifier'](DataLoaders(*[loaders['fastai'](items)]*2)).quietly().fit_poly(1, 1e-3))
+    assert histories[0].equals(histories[1])

@@ -1,5 +1,5 @@
 "What people bring: folders from three operating systems, pictures of every depth, data sets that are nearly right."
-import shutil, unicodedata
+import hashlib, shutil, unicodedata
 from pathlib import Path
 
 import numpy as np, pytest, torch
@@ -205,3 +205,13 @@ def test_a_white_that_cannot_be_told_is_asked_about(tmp_path, load, highest):
     with pytest.raises(BadInput, match=f'6 pictures of more than 8 bits have values up to {highest[0]} only.*save them in 8 bits'): load(deep(tmp_path/'png', *highest), 32, 4)
     deep(tmp_path/'tif', *highest, ending='.tif', tiffinfo={281: max(highest)})
     assert max(brightest(tmp_path/'tif', load)[0]) == 1
+
+
+@pytest.mark.parametrize('same', [lambda x, y: (x, torch.tensor(y)), lambda x, y: (x, bool(y)), lambda x, y: (x, np.int64(y)), lambda x, y: (x.double(), y),
+                                  lambda x, y: (x.clone().requires_grad_(), y)], ids=['tensors', 'truths', 'NumPy', 'doubles', 'with gradients'])
+def test_items_that_mean_the_same(same):
+    "The digest, and what is read, do not tell how a number is held."
+    items = [same(*o) for o in good]
+    assert images_digest(items) == images_digest(good) == hashlib.sha256(b''.join(x.numpy().tobytes()+str(y).encode() for x, y in good)).hexdigest()
+    for ours, theirs in zip(dataloaders(items, items, bs=4).valid, dataloaders(good, good, bs=4).valid):
+        assert all(torch.equal(a, b) and a.dtype == b.dtype and not a.requires_grad for a, b in zip(ours, theirs))

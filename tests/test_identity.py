@@ -4,8 +4,9 @@ import os, shutil
 import numpy as np, pytest, torch
 from PIL import Image
 
-from aeclf.config import read_config, write_config
-from aeclf.store import BadInput
+from aeclf.classifiers import Classifier
+from aeclf.config import configure, read_config, write_config
+from aeclf.store import BadInput, digest
 from aeclf.stages import run_stages
 from aeclf.study import Study, accept
 from conftest import aeclf, one_line, without_digests
@@ -299,3 +300,51 @@ def test_modules_beside_two_files_do_not_mix(tmp_path):
     for name, bias in (('a', ''), ('b', ', bias=False')): (tmp_path/name).mkdir(), write_all(tmp_path/name, bias=bias)
     has_bias = lambda name: classifier(f'{tmp_path/name}/nets.py:make', 2).net[-1].bias is not None
     assert [has_bias(n) for n in 'abab'] == [True, False, True, False]
+
+
+def small_net(activation='ReLU', stride=4):
+    torch.manual_seed(0)
+    layers = torch.nn.Conv2d(3, 4, 5, stride), getattr(torch.nn, activation)(), torch.nn.AdaptiveAvgPool2d(2), torch.nn.Flatten(), torch.nn.Linear(16, 2)
+    return torch.nn.Sequential(*layers)
+
+
+def whitened(k):
+    "A network whose constant stands in no state."
+    net = small_net()
+    net.register_buffer('constant', torch.full((2,), float(k)), persistent=False)
+    return net
+
+
+@pytest.fixture
+def handed(tmp_path, pictures):
+    "A study of one network that was handed over, made and not yet run: its settings, folder and network."
+    config, mine = configure(data=f'folder:{pictures}', classifiers='V', size=32, epochs='1,1,1'), Classifier(small_net(), 0., 1., size=16, classes=['chelsea', 'coffee'])
+    Study(config, tmp_path/'study', 'cpu', networks={'mine': mine}).prepare()
+    return config, tmp_path/'study', mine
+
+
+@pytest.mark.parametrize('other', [
+    dict(size=24), dict(size=None), dict(interpolation='bicubic'), dict(classes=['coffee', 'chelsea']), dict(classes=None), dict(mean=0.5),
+    dict(net=small_net('Tanh')), dict(net=small_net(stride=3)), dict(net=whitened(1))], ids=str)
+def test_what_is_around_the_weights_belongs_to_a_network(handed, other):
+    config, folder, mine = handed
+    known = dict(net=small_net(), mean=0., std=1., size=16, classes=['chelsea', 'coffee'])
+    assert Study(config, folder, 'cpu', networks={'mine': Classifier(**known)}).handed_network('mine').size == 16
+    with pytest.raises(BadInput, match='another configuration .classifiers mine is '):
+        Study(config, folder, 'cpu', networks={'mine': Classifier(**known | other)})
+
+
+def test_constants_without_a_state_tell_networks_apart():
+    names = [Study(configure(classifiers='V'), 'nowhere', 'cpu', networks={'mine': whitened(k)}).config.classifiers['mine'] for k in (1, 2, 2)]
+    assert names[0] != names[1] == names[2]
+
+
+def test_a_study_of_before_goes_on_with_its_network(handed):
+    "Its file has the digest of the weights alone."
+    config, folder, mine = handed
+    toml, older = folder/'study.toml', f'given:{digest(mine)[:16]}'
+    toml.write_text(toml.read_text().replace(read_config(toml).classifiers['mine'], older))
+    accept(folder, ['study.toml'])
+    for study in (Study(config, folder, 'cpu', networks={'mine': mine}), Study.open(folder, 'cpu', networks={'mine': mine})):
+        assert study.config.classifiers['mine'] == older and digest(study.handed_network('mine')) == digest(mine)
+    assert study.add('mine', mine).config.classifiers['mine'] == older

@@ -4,10 +4,11 @@ import html, os, subprocess
 import pandas as pd, pytest
 from PIL import Image
 
+from aeclf.classifiers import named_classifiers
 from aeclf.data import photograph
 from aeclf.lattice import persistence, plot_lattices, plot_persistence
 from aeclf.study import Study
-from conftest import aeclf, command
+from conftest import aeclf, command, one_line
 
 CLASSES = ['001', '<i>', '$x$', 'NA', 'None', 'True', '猫', 'قطة']
 
@@ -61,3 +62,20 @@ def test_settings_of_others_do_not_matter(tmp_path, setting):
     result = subprocess.run([*command, 'lattice', 't.csv'], cwd=tmp_path, env={**os.environ, setting: odd}, capture_output=True, text=True)
     assert result.returncode == 0 and result.stderr == '' and (tmp_path/'t_t0.8.png').exists()
     assert list(pd.read_csv(tmp_path/'t.csv').columns)[2] == '$A$'
+
+
+def test_a_classifier_may_be_called_like_a_column_of_names(tmp_path, pictures):
+    (tmp_path/'classifier.py').write_text('from aeclf.classifiers import small_alexnet as make\n')
+    result = aeclf(tmp_path, 'run', '--quick', '--data', f'folder:{pictures}', '--classifiers', 'classifier.py:make,row=small/alexnet', '--size', '32', '--out', 'study')
+    assert result.returncode == 0, result.stderr
+    study = Study.open(tmp_path/'study', 'cpu')
+    for table in (study.table('crosseval/accuracy'), study.rrc(), study.history('A_row')):
+        assert {'classifier', 'row'} <= set(table) and {t.kind for t in table.dtypes} <= set('if')
+
+
+@pytest.mark.parametrize('name', ['accuracy', 'epoch', 'train_loss', 'valid_loss'])
+def test_a_column_of_a_history_is_refused_before_anything_is_trained(tmp_path, pictures, name):
+    said = ['run', '--quick', '--data', f'folder:{pictures}', '--out', 'study', '--classifiers']
+    one_line(aeclf(tmp_path, *said, f'{name}=small/vgg'), f'{name!r} is taken; give another one, such as {name}2=small/vgg')
+    assert not (tmp_path/'study').exists()
+    assert named_classifiers(f'{name}.py:make') == {'make': f'{name}.py:make'}

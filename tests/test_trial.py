@@ -8,11 +8,12 @@ from torch import nn
 
 from aeclf.classifiers import Classifier, as_classifier
 from aeclf.composite import try_network
+from aeclf.config import read_config
 from aeclf.crosseval import cross_evaluate
 from aeclf.segnet import SegNet
 from aeclf.stages import run_stages
 from aeclf.store import BadInput, digest, seeded, unknown, weights_meta
-from aeclf.study import Config, Study
+from aeclf.study import Config, Study, accept
 from conftest import aeclf, one_line
 
 SIZE, K = 32, 2
@@ -272,6 +273,33 @@ def test_by_hand_a_view_trains_and_is_measured():
         composite_learner(dls, Composite(auto, net)).quietly().fit_poly(1, 1e-3)
         result = cross_evaluate(auto.encoder, {'S': auto.decoder.to(memory_format=torch.channels_last)}, {'mine': net}, dls.valid)
         assert result.ranks.shape == (2, 1, 4)
+
+
+class Otherwise(Colours):
+    "The same as doubles of a graph, with labels of torch."
+    def __getitem__(self, i):
+        x, y = super().__getitem__(i)
+        return x.double().requires_grad_(), torch.tensor(y)
+
+
+def test_images_that_are_held_otherwise_make_the_same_study(tmp_path):
+    with seeded(0): network = Classifier(View(), 0., 1.)
+    one, other = (Study(TINY, tmp_path/kind.__name__, 'cpu', networks={'mine': network}, images=(kind(16), kind(9))) for kind in (Colours, Otherwise))
+    for study in (one, other): study.run()
+    assert one.config == other.config and one.accuracy.equals(other.accuracy) and digest(one.autoencoder('mine')) == digest(other.autoencoder('mine'))
+    assert other.panel(0)
+
+
+def test_a_study_of_before_knows_labels_of_torch_again(tmp_path):
+    "Its file has the digest of how they are written."
+    with seeded(0): handed = dict(networks={'mine': Classifier(View(), 0., 1.)}, images=(Otherwise(8), Otherwise(8)))
+    Study(TINY, tmp_path/'s', 'cpu', **handed).prepare()
+    written = b''.join(x.detach().float().numpy().tobytes()+f'tensor({y})'.encode() for x, y in map(Otherwise(8).__getitem__, range(8)))
+    toml, older = tmp_path/'s'/'study.toml', f'given:{digest(written)[:16]}'
+    toml.write_text(toml.read_text().replace(read_config(toml).data, older))
+    accept(tmp_path/'s', ['study.toml'])
+    for study in (Study(TINY, tmp_path/'s', 'cpu', **handed), Study.open(tmp_path/'s', 'cpu', **handed)): assert study.config.data == older
+    with pytest.raises(BadInput, match='another configuration .data is'): Study(TINY, tmp_path/'s', 'cpu', **handed | dict(images=(Colours(8), Colours(8))))
 
 
 @pytest.mark.parametrize('option,value,words', [
