@@ -611,12 +611,21 @@ def _matched(self:Workspace, name, model):
     return read
 
 @patch
+def _unasked(self:Workspace, name, n_classes):
+    "The classifier `name` of a file, for as many classes as it knows; `n_classes` where its function wants a number."
+    try: return self._made(name, None)
+    except BadInput:
+        if n_classes is None: raise
+        return self._made(name, n_classes)
+
+@patch
 def _as_it_comes(self:Workspace, name):
     "The classifier `name` with its weights, for as many classes as they are, else as the data have."
     (full,weights),vocab = self.full_name(name),self.vocab(name)
     if full=='given': return self._matched(name, self.handed_network(name))
     n_classes = len(vocab) if vocab else None
-    model = self._made(name, None if weights else n_classes)
+    if not weights and self._says_trained(name): model = self._unasked(name, n_classes)
+    else: model = self._made(name, None if weights else n_classes)
     if not is_trained(model): return model
     model = self._matched(name, model)
     return self._made(name, n_classes) if vocab and not model.classes else model   # by position
@@ -678,11 +687,16 @@ def _says_trained(self:Workspace, name):
     if not file_of(full): return False
     known = vars(self).setdefault('_trained_files', {})
     if full not in known:
-        with seeded(0):
-            try: model = make_classifier(full, None, self.config.size)
-            except BadInput: model = make_classifier(full, 2, self.config.size)   # it wants a number
-        known[full] = is_trained(model)
+        with seeded(0): known[full] = is_trained(self._first_made(name, full))
     return known[full]
+
+@patch
+def _first_made(self:Workspace, name, full):
+    "What the function of a file makes without a number of classes; where it wants one, with any, else that of the data."
+    for any_number in (None, 2):
+        try: return make_classifier(full, any_number, self.config.size)
+        except BadInput: pass
+    return make_classifier(full, len(self.vocab(name) or (0, 1)), self.config.size)
 
 # %% ../nbs/23_workspace.ipynb #0d15c237
 @patch
