@@ -565,6 +565,7 @@ def _folder_of_hub(repo):
 
 def _folder_of_hf(name):
     "The folder that `hf/NAME` means, and a note where it could have been the hub's."
+    name = name.rstrip('/') or name
     is_repo = re.fullmatch(r'[\w.-]+/[\w.-]+(@[\w.-]+)?', name)
     if Path(name).is_dir(): return Path(name),[f'hf/{name} is the folder here, not the hub\'s {name}'] if is_repo else []
     if is_repo: return _folder_of_hub(name),[]
@@ -1186,7 +1187,7 @@ def split_weights(spec # `NAME`, `NAME:WEIGHTS`, `FILE.py:FUNCTION` or `FILE.py:
 def _short_name(full):
     "What a classifier is called in tables: after its file, or its model."
     file,dot_py,_ = full.rpartition('.py:')
-    return Path(file).stem if dot_py else split_weights(full)[0].rpartition('/')[2]
+    return Path(file).stem if dot_py else split_weights(full)[0].rstrip('/').rpartition('/')[2]
 
 def _may_be_full(entry):
     "Can this be a full name? One word can only where a family is registered under it."

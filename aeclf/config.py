@@ -11,7 +11,7 @@ __all__ = ['FULL_SIZE', 'FULL_SEGNET', 'Config', 'Rule', 'settings_fault', 'conf
            'grown']
 
 # %% ../nbs/21_config.ipynb #c0f10006
-import json,math,shlex,tomllib
+import json,math,re,shlex,tomllib
 from collections.abc import Callable
 from dataclasses import asdict,dataclass,field,fields,replace
 from functools import partial
@@ -437,8 +437,11 @@ def _check_key(key):
         raise unknown('setting', key, [*_SETTINGS, *dotted, 'classifiers.NAME'])
 
 # %% ../nbs/21_config.ipynb #5a1e000c
+_DECIMAL = re.compile(r'[+-]?([0-9]+[.][0-9]*|[.][0-9]+)([eE][+-]?[0-9]+)?')   # TOML wants digits on both sides
+
 def _value_of(text):
     "What a text is in TOML, such as a list; the text itself where it is nothing."
+    if _DECIMAL.fullmatch(text): return float(text)
     try: values = tomllib.loads(f'value = {text}')
     except tomllib.TOMLDecodeError: return text
     return values['value'] if len(values)==1 else text

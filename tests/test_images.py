@@ -76,6 +76,17 @@ def test_what_has_to_be_trained_needs_a_whole_train(tmp_path):
     assert not (tmp_path/'study').exists()
 
 
+def test_the_first_line_counts_what_is_there_of_imagenet(tmp_path):
+    for s in SOME: drawn(tmp_path/'data'/'val'/s, 5)
+    (tmp_path/'nets.py').write_text('from aeclf.classifiers import small_resnet\ndef make():\n    net = small_resnet(1000)\n    net.trained = True\n    return net\n')
+    for _ in range(2):
+        result = aeclf(tmp_path, 'run', '--data', 'imagenet:data', '--classifiers', 'nets.py:make', '--size', '32', '--epochs', '0,0,0', '--set', 'widths=[8,8,8]', '--set', 'panels=1', '--out', 'study')
+        assert result.returncode == 0 or 'no classifier recognises anything' in result.stderr, result.stderr   # it is random
+        first, = (line for line in result.stdout.splitlines() if '32 pixels' in line)
+        assert first.startswith('imagenet:data (no train/: a fifth of val/ is measured, by the hash of the paths, 3 pictures of ')
+        assert 'to train on 12 pictures of 3 of the 1,000 classes), 32 pixels, nets' in first
+
+
 @pytest.mark.parametrize('source', ['imagenet', 'images'])
 def test_the_split_is_by_name_alone(tmp_path, source):
     for s in SOME: drawn(tmp_path/'a'/s, 20)

@@ -32,7 +32,7 @@ wrong = [   # of --set, and words of the line that answers it
     ('size.edge=3', "unknown setting 'size.edge'", "did you mean 'size'?"), ('size=big', 'size is "big"', 'from 1 up'), ('size=0', 'size is 0'),
     ('size=64.0', 'size is 64', 'a whole number'), ('seed=', 'seed is ""', 'from 0 up'), ('seed=-1', 'seed is -1'), ('bs=true', 'bs is true'),
     ('quick=1', 'quick is 1', 'true or false'), ('quick=True', 'quick is "True"', 'true or false'),
-    ('lr.decoders=-1', 'lr.decoders is -1', 'a number above 0'), ('lr.decoders=inf', 'lr.decoders is Infinity'), ('lr=0.001', 'lr is 0.001', 'for each of'),
+    ('lr.decoders=-1', 'lr.decoders is -1', 'a number above 0'), ('lr.decoders=-.1', 'lr.decoders is -0.1', 'a number above 0'), ('lr.decoders=.', 'lr.decoders is "."'), ('lr.decoders=inf', 'lr.decoders is Infinity'), ('lr=0.001', 'lr is 0.001', 'for each of'),
     ('lr={decoders=0.001}', 'lr has no classifiers'), ('epochs.decoders=1.5', 'epochs.decoders is 1.5', 'a whole number'),
     ('epochs=8,12,4', 'epochs is "8,12,4"'), ('widths=16', 'widths is 16', 'such as [16, 32, 64]'), ('widths=[8,16]', 'the same length'),
     ('widths=[8,16,"x"]', 'widths is [8, 16, "x"]'), ('widths=[8,16', 'widths is "[8,16"'), ('limit=[1]', 'limit is [1]'), ('framing=krop', "did you mean 'crop'?"),
@@ -50,6 +50,8 @@ def test_a_wrong_setting_is_one_line_and_nothing_is_written(tmp_path, text, word
 right = [('size=32', 'size', 32), ('data=folder:a b=c', 'data', 'folder:a b=c'), ('data=1', 'data', '1'), ('data="photos"', 'data', 'photos'),
          ('pretrain=', 'pretrain', ''), ('widths=[8, 16, 32]', 'widths', [8, 16, 32]), ('limit=[100, 20]', 'limit', [100, 20]), ('limit=[]', 'limit', []),
          ('quick=true', 'quick', True), ('optimizer=sgd', 'optimizer', 'sgd'), ('lr.decoders=1e-3', 'lr', {'classifiers': 1e-3, 'autoencoder': 5e-3, 'decoders': 1e-3}),
+         *((f'lr.decoders={text}', 'lr', {'classifiers': 1e-3, 'autoencoder': 5e-3, 'decoders': value}) for text, value in (('.001', 0.001), ('+.5', 0.5), ('1.', 1.0), ('1.e-2', 0.01))),
+         ('data=.5', 'data', '.5'),
          ('epochs.decoders=0', 'epochs', {'classifiers': 10, 'autoencoder': 12, 'decoders': 0}), ('classifiers=V', 'classifiers', {'V': 'small/vgg'}),
          ('classifiers={x="small/vgg"}', 'classifiers', {'x': 'small/vgg'})]
 
