@@ -169,7 +169,7 @@ def as_the_folder_is(path,   # of a study, which need not be there
 
 # %% ../nbs/23_workspace.ipynb #c1d30002
 import os,unicodedata
-from .classifiers import code_digests,file_of
+from .classifiers import code_digests,file_of,imports_from_elsewhere
 from .config import check_entry,named_files
 from .pictures import Pictures,image_files,is_hidden
 from .stages import Ledger,Seen,differences,is_same,listing_of,look_at,read_listing,stage_seed
@@ -1013,6 +1013,13 @@ def _note_answers(self:Workspace, name, most=100):
 
 # %% ../nbs/23_workspace.ipynb #3a5c001b
 @patch
+def _check_code(self:Workspace, name):
+    "`BadInput` where the code of a classifier imports what the study cannot keep."
+    file = file_of(self.full_name(name)[0])
+    for module,found in imports_from_elsewhere(file).items() if file else ():
+        raise BadInput(f'{self.called(name)}: {file} imports {module} from {found}, which a study cannot keep; put {module} beside {file}, or install it')
+
+@patch
 def check_classifiers(self:Workspace, names): # some of its classifiers
     "`BadInput` if one of these cannot take part; what is odd about them becomes notes."
     self._check_labels()
@@ -1023,7 +1030,9 @@ def check_classifiers(self:Workspace, names): # some of its classifiers
     self._check_learnable()
     note = self._note_order if self.config.labels=='data' else self._note_answers
     with seeded(self.config.seed):
-        for name in names: self._check_reading(name)
+        for name in names:
+            self._check_reading(name)
+            self._check_code(name)
         for name in filter(self.comes_trained, names): note(name)
         if self.controls:
             for name in names: self.initial(name, trained=False)
