@@ -9,10 +9,10 @@ __all__ = ['IMAGENET_MEAN', 'IMAGENET_STD', 'INTERPOLATIONS', 'OUTPUTS', 'FAMILI
            'small_alexnet', 'small_vgg', 'InceptionBlock', 'small_inception', 'small_resnet', 'cifar_alexnet',
            'cifar_vgg', 'cifar_inception', 'cifar_resnet', 'Family', 'family', 'as_compared', 'imagenet_words',
            'known_names', 'own_names', 'torch_cache', 'fetched', 'hub_cache', 'from_hub', 'hub_files',
-           'files_of_folder', 'file_of', 'own_imports', 'code_digests', 'classifier', 'is_weights_file',
-           'comes_trained', 'kept_classifier', 'numbers_of', 'count_logits', 'reading', 'answer_names', 'BlueFirst',
-           'as_classifier', 'split_weights', 'check_classifier_names', 'named_classifiers', 'network_names',
-           'known_networks']
+           'files_of_folder', 'file_of', 'own_imports', 'code_digests', 'imports_from_elsewhere', 'classifier',
+           'is_weights_file', 'comes_trained', 'kept_classifier', 'numbers_of', 'count_logits', 'reading',
+           'answer_names', 'BlueFirst', 'as_classifier', 'split_weights', 'check_classifier_names', 'named_classifiers',
+           'network_names', 'known_networks']
 
 # %% ../nbs/06_classifiers.ipynb #2f855501
 import importlib.util,inspect,re,sys
@@ -565,6 +565,7 @@ def _folder_of_hub(repo):
 
 def _folder_of_hf(name):
     "The folder that `hf/NAME` means, and a note where it could have been the hub's."
+    name = name.rstrip('/') or name
     is_repo = re.fullmatch(r'[\w.-]+/[\w.-]+(@[\w.-]+)?', name)
     if Path(name).is_dir(): return Path(name),[f'hf/{name} is the folder here, not the hub\'s {name}'] if is_repo else []
     if is_repo: return _folder_of_hub(name),[]
@@ -641,10 +642,11 @@ def _said_by_timm(net):
     return {}
 
 # %% ../nbs/06_classifiers.ipynb #c1d00002
-import ast
+import ast,os
 from contextlib import contextmanager
 from importlib import invalidate_caches
 from importlib.machinery import PathFinder
+from importlib.metadata import packages_distributions
 from .store import file_digest
 
 # %% ../nbs/06_classifiers.ipynb #c1d00003
@@ -704,6 +706,27 @@ def code_digests(path # of a file such as `nets.py`
     name = lambda f: f.relative_to(first.parent).as_posix()
     return {name(f): file_digest(f) for f in (first, *own_imports(first))}
 
+# %% ../nbs/06_classifiers.ipynb #c1d0e002
+def _places_of_code():
+    "The folders on Python's path that hold neither its own modules nor what is installed, be it from its sources."
+    places = [Path(o).absolute() for o in sys.path]
+    listed = [line.strip() for p in places if p.name in ('site-packages', 'dist-packages')
+              for f in p.glob('*.pth') for line in f.read_text(errors='replace').splitlines()]
+    of_others = {Path(os.__file__).parent, *map(Path, listed)}
+    return [p for p in places if p not in of_others and not {'site-packages', 'dist-packages', 'lib-dynload'} & set(p.parts)]
+
+def imports_from_elsewhere(path # of a file such as `nets.py`
+                          ) -> dict: # name of a module → the first file that importing it executes
+    "What FILE.py, or what it imports from beside it, imports from another place on Python's path, if that is not installed."
+    first,found = Path(path).absolute(),{}
+    asked = {name for f in (first, *own_imports(first)) for level,name in _asked_for(f) if not level}
+    for name in sorted(asked):
+        top = name.partition('.')[0]
+        if _is_installed(top) or _files_for(first.parent, name): continue
+        files = [f for p in _places_of_code() for f in _files_for(p, name)]
+        if files and top not in packages_distributions(): found.setdefault(top, files[0])
+    return found
+
 # %% ../nbs/06_classifiers.ipynb #c1d0000a
 class _Beside:
     "Finds modules of certain names in one folder, before anybody else is asked."
@@ -761,6 +784,12 @@ def _call_in_file(path, function, n_classes, weights=None):
         if function not in functions: raise unknown(f'function in {path}', function, functions)
         return _called(getattr(module, function), n_classes, weights, f'{path}:{function}')
 
+def _remedy(error, path):
+    "What to do about an `error` in the file at `path`."
+    if isinstance(error, ModuleNotFoundError): return f'install it, or put it beside {path}'
+    if not isinstance(error, FileNotFoundError): return f'mend {path}'
+    return f'mend {path}, or give weights after the function, FILE.py:FUNCTION:WEIGHTS (a study keeps a copy of the code alone)'
+
 @family('FILE.py:FUNCTION', has_classes=True)
 def _from_file(name, n_classes, size, weights):
     path,_,function = name.rpartition(':')
@@ -769,7 +798,7 @@ def _from_file(name, n_classes, size, weights):
     try: net = _call_in_file(path, function, n_classes, weights)
     except BadInput: raise
     except Exception as e:
-        raise BadInput(f'classifier {name!r} fails with {type(e).__name__}: {e}; mend {path}') from e
+        raise BadInput(f'classifier {name!r} fails with {type(e).__name__}: {e}; {_remedy(e, path)}') from e
     if isinstance(net, nn.Module): return net
     what = f'{function} returned {type(net).__name__}; it should return a torch module'
     raise BadInput(f'classifier {name!r}: {what}')
@@ -1197,7 +1226,7 @@ def _can_be_name(name): return bool(re.fullmatch(_OF_LETTERS, name)) and not _is
 def _short_name(full):
     "What a classifier is called in tables: after its file, else its function, or its model."
     file,dot_py,function = full.rpartition('.py:')
-    if not dot_py: return split_weights(full)[0].rpartition('/')[2]
+    if not dot_py: return split_weights(full)[0].rstrip('/').rpartition('/')[2]
     stem = Path(file).stem
     return stem if _can_be_name(stem) else function.partition(':')[0]
 

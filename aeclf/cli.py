@@ -449,11 +449,17 @@ def _precisions(study):
     slow = study.measuring=='bfloat16' and not has_bfloat16(study.device)
     return study.measuring+(', which it has to imitate: float32 is faster here' if slow else '')
 
+def _data_in_words(study):
+    "The images; of ImageNet with how many pictures and classes there are."
+    data = study.config.data
+    counts = [note for note in study.notes if 'to train on' in note] if data.startswith('imagenet:') else []
+    return f'{data} ({counts[0]})' if counts else data
+
 def _print_beginning(study, seeds):
     "What is run, where, and how long it takes if that is long."
     from aeclf.stages import is_ledger_lost
     c,(about,shorter) = study.config,_how_long(study, seeds)
-    print(f'{c.data}, {c.size} pixels, {", ".join(_as_it_came(study, n) for n in c.classifiers)}, seed {c.seed}, '
+    print(f'{_data_in_words(study)}, {c.size} pixels, {", ".join(_as_it_came(study, n) for n in c.classifiers)}, seed {c.seed}, '
           f'on {study.device} in {_precisions(study)} → {study.path}{about}', flush=True)
     if shorter: print(shorter, flush=True)
     if study.words.line: print(study.words.line, flush=True)

@@ -11,7 +11,7 @@ __all__ = ['FULL_SIZE', 'FULL_SEGNET', 'Config', 'Rule', 'settings_fault', 'conf
            'grown']
 
 # %% ../nbs/21_config.ipynb #c0f10006
-import json,math,shlex,tomllib
+import json,math,re,shlex,tomllib
 from collections.abc import Callable
 from dataclasses import asdict,dataclass,field,fields,replace
 from functools import partial
@@ -398,8 +398,13 @@ def preset_settings(name # one of `presets()`, or the path of a TOML file
 # %% ../nbs/21_config.ipynb #5a1e0006
 _MEND_FILE = 'mend it or give another file'
 
+def _is_here(written):
+    "Is this file or folder, or the folder of a pattern, where its name says?"
+    before,brace,_ = written.partition('{')
+    return Path(written).exists() or (bool(brace) and Path(f'{before}x').parent.is_dir())
+
 def config_settings(path # a study.toml, or the folder of a study
-                   ) -> dict: # settings of `Config`; what the file does not say is not in it
+                   ) -> dict: # settings of `Config`; what the file does not say is not in it; `files` that are not here, with where they lay
     "The settings in a study.toml; `BadInput` names the first fault."
     path = Path(path)/'study.toml' if Path(path).is_dir() else Path(path)
     if not path.is_file(): raise BadInput(f'{path}: no such file; give a study.toml or the folder of a study')
@@ -409,7 +414,9 @@ def config_settings(path # a study.toml, or the folder of a study
     if 'preset' in values: raise BadInput(f'{path}: a preset, by its key preset; give it as --preset {path}')
     fault = settings_fault(values) or _names_fault(values.get('classifiers'))
     if fault: raise BadInput(f'{path}: {fault}')
-    return {k: v for k,v in values.items() if k in _SETTINGS}
+    for written,entry in values.get('files', {}).items(): check_entry(written, entry, path)
+    elsewhere = {n: entry for n,entry in values.get('files', {}).items() if not _is_here(n)}
+    return {k: v for k,v in values.items() if k in _SETTINGS} | (dict(files=elsewhere) if elsewhere else {})
 
 # %% ../nbs/21_config.ipynb #5a1e0009
 _TRAININGS = ('classifiers', 'autoencoder', 'decoders')
@@ -430,8 +437,11 @@ def _check_key(key):
         raise unknown('setting', key, [*_SETTINGS, *dotted, 'classifiers.NAME'])
 
 # %% ../nbs/21_config.ipynb #5a1e000c
+_DECIMAL = re.compile(r'[+-]?([0-9]+[.][0-9]*|[.][0-9]+)([eE][+-]?[0-9]+)?')   # TOML wants digits on both sides
+
 def _value_of(text):
     "What a text is in TOML, such as a list; the text itself where it is nothing."
+    if _DECIMAL.fullmatch(text): return float(text)
     try: values = tomllib.loads(f'value = {text}')
     except tomllib.TOMLDecodeError: return text
     return values['value'] if len(values)==1 else text
@@ -553,6 +563,11 @@ def _named_in(classifiers, settings, values):
     check_classifier_names(list(named.items()))
     return named
 
+def _still_added(values):
+    "Which of the chosen classifiers came later; none where all of them did."
+    later,chosen = [name for name in values.get('added', ()) if name in values['classifiers']],values['classifiers']
+    return tuple(later) if len(later)<len(chosen) else ()
+
 # %% ../nbs/21_config.ipynb #2099a613
 def configure(
     data=None,        # as `aeclf.data.load` takes it; default: the preset's, else `'photos'`
@@ -581,6 +596,7 @@ def configure(
     if epochs: values['epochs'] = _read_epochs(epochs)
     values = _with_settings(values, single)
     values['classifiers'] = _named_in(classifiers, single, values)
+    if 'added' not in single: values['added'] = _still_added(values)
     if values.get('data', '').startswith('images:'): values = dict(labels='own') | values   # they have none
     if values['size']>=FULL_SIZE: values = FULL_SEGNET | values
     made = Config(**values)

@@ -26,7 +26,7 @@ from fastai.data.load import DataLoader
 from .pictures import FRAMINGS,Pictures,check_readable,image_files,is_hidden,is_picture
 from .pictures import left_out_notes,look_through,scales_of,workers_for
 from .pictures import rgb,train_tfm,unreadable,valid_tfm      # also found here
-from .store import BadInput,unknown
+from .store import BadInput,file_digest,unknown
 from .unlabelled import unlabelled,write_shards               # also found here
 
 # %% ../nbs/04_data.ipynb #a674546e
@@ -599,19 +599,60 @@ def _picture_loaders(train, valid, vocab, root, size, bs, framing, limit, device
     halves = part(train, n_train, train_tfm),part(valid, n_valid, valid_tfm)
     return dataloaders(*halves, bs, device, workers_for(len(halves[0]), num_workers, device))
 
+# %% ../nbs/04_data.ipynb #0400000d
+def _length(file): return os.stat(file).st_size
+
+def _ending(file):
+    "The last kilobyte, which differs in nearly all pictures of one length."
+    with open(file, 'rb') as f:
+        f.seek(-min(1024, _length(file)), os.SEEK_END)
+        return f.read()
+
+def _copies(train, valid):
+    "The files of `train` that are copies of files of `valid`; few of them have to be read."
+    learnt,measured = ({f for f,_ in items} for items in (train, valid))
+    for mark in (_length, _ending, file_digest):
+        marks = [{f: mark(f) for f in files} for files in (learnt, measured)]
+        common = set(marks[0].values()) & set(marks[1].values())
+        learnt,measured = ({f for f,m in o.items() if m in common} for o in marks)
+    return learnt
+
+def _apart(train, valid, root, n_measured=None):
+    "Items to train on, without copies of the `n_measured` to measure on; these; and the copies."
+    copies = _copies(train, _limited(valid, n_measured))
+    kept = [item for item in train if item[0] not in copies]
+    if not kept: raise BadInput(f'{root}: only copies of the images to measure on are left to train on; give others')
+    return kept,valid,sorted(copies)
+
+def _copies_notes(copies):
+    if not copies: return []
+    count = f'{len(copies):,} copies' if len(copies)>1 else '1 copy'
+    return [f'{count} of measured pictures left out of the training']
+
+def _alone_notes(names):
+    if not names: return []
+    which = f'class {names[0]!r} trains' if len(names)==1 else f'{len(names)} classes, the first is {names[0]!r}, train'
+    return [f'{which} on copies of measured pictures, as nothing else is there; give other pictures']
+
+def _apart_by_class(train, valid, names):
+    "Items to train on, without copies of those to measure on; the copies; and notes. A class that has nothing else keeps them."
+    copies = _copies(train, valid)
+    alone = sorted({k for _,k in train}-{k for f,k in train if f not in copies})
+    gone = {f for f,k in train if f in copies and k not in alone}
+    return [item for item in train if item[0] not in gone],sorted(gone),_copies_notes(gone)+_alone_notes([names[k] for k in alone])
+
 # %% ../nbs/04_data.ipynb #1ed01658
 def _left_out_notes(path, n_used, n_bad, outside):
     "How many files below `path` are passed over, and how many pictures lie `outside`."
     pictures,passed = look_through(path)
     return left_out_notes(passed, **{f'pictures outside of {outside}': len(pictures)-n_used-n_bad})
 
-def _folder_notes(path, names, vocab, items, bad):
+def _folder_notes(path, names, vocab, files, bad):
     "What a reader of the study should know of how the folder was read."
     notes = []
     if vocab is None and names!=sorted(names):
         notes.append(f'classes in the order of their numbers, {names[0]}, {names[1]} … {names[-1]}')
-    n_used = len({f for f,_ in items})
-    return notes + _left_out_notes(path, n_used, len(bad), 'the classes that are used')
+    return notes + _left_out_notes(path, len(set(files)), len(bad), 'the classes that are used')
 
 # %% ../nbs/04_data.ipynb #aed9ef26
 @source('folder:PATH')
@@ -619,7 +660,7 @@ def folder(path,         # folder of class folders, or of train/ and valid/ (val
            size=64,      # edge of an image, pixels
            bs=32,        # images in a training batch
            seed=0,       # of the split, where the folder has none
-           framing='crop', # how images are cut from pictures: `'crop'` or `'whole'`
+           framing='crop', # how images are cut from pictures, one of `FRAMINGS`
            limit=None,   # (training images, validation images) at most, evenly from all classes
            device='cpu', # where the batches go
            num_workers=None, # processes that read images; default: as many as pay off
@@ -635,8 +676,10 @@ def folder(path,         # folder of class folders, or of train/ and valid/ (val
     if not skip_unreadable: check_readable(bad)
     if bad: names,train,valid = _split_folder(path, seed, bad, vocab)
     scales,said = scales_of(spans, path)
+    train,copies,of_copies = _apart_by_class(train, valid, names)
     dls = _picture_loaders(train, valid, names, path, size, bs, framing, limit, device, num_workers, scales)
-    dls.skipped,dls.notes = bad,said+_folder_notes(path, names, vocab, train+valid, bad)
+    notes = _folder_notes(path, names, vocab, [f for f,_ in train+valid]+copies, bad)
+    dls.skipped,dls.read,dls.notes = bad,copies,said+notes+of_copies
     return dls
 
 # %% ../nbs/04_data.ipynb #04000006
@@ -652,25 +695,6 @@ def _split_by_path(items, root):
     in_order = sorted(items, key=lambda item: _path_hash(item[0], root))
     measured = {f for f,_ in in_order[:max(1, len(items)//5)]}
     return [o for o in items if o[0] not in measured],[o for o in items if o[0] in measured]
-
-# %% ../nbs/04_data.ipynb #0400000d
-def _beginning(file):
-    "What tells a picture from others of its length."
-    with open(file, 'rb') as f: return f.read(1<<16)
-
-def _copies(train, valid):
-    "The files of `train` that are copies of files of `valid`."
-    of_length = {}
-    for f,_ in valid: of_length.setdefault(f.stat().st_size, []).append(f)
-    is_copy = lambda f: any(_beginning(f)==_beginning(o) for o in of_length.get(f.stat().st_size, ()))
-    return {f for f,_ in train if is_copy(f)}
-
-def _apart(train, valid, root):
-    "Items to train on, without copies of those to measure on; these; and the copies."
-    copies = _copies(train, valid)
-    kept = [item for item in train if item[0] not in copies]
-    if not kept: raise BadInput(f'{root}: only copies of the images to measure on are left to train on; give others')
-    return kept,valid,sorted(copies)
 
 # %% ../nbs/04_data.ipynb #04000010
 def _two_parts(path):
@@ -694,9 +718,6 @@ def _split_notes(folder, missing, learnt, measured):
     "How the pictures of `folder` were split, as something was `missing`."
     fifth = f'a fifth of {folder.resolve().name}/ is measured, by the hash of the paths'
     return [f'no {missing}: {fifth}, {measured}; to train on {learnt}']
-
-def _copies_notes(copies):
-    return [f'{len(copies):,} copies of measured pictures left out of the training'] if copies else []
 
 def _pictures_notes(path, train, valid, copies, parts, bad):
     "What a reader of the study should know of how the pictures were found."
@@ -895,9 +916,10 @@ def imagenet(path,           # folder with train/ and val/, or with one of them,
     path = Path(path)
     if not path.is_dir():
         raise BadInput(f'{path}: no such folder; give the one that holds train/ and val/')
-    parts,copies = _imagenet_parts(path),[]
+    parts = _imagenet_parts(path)
     if all(parts): train,valid = map(_synset_items, parts)
-    else: train,valid,copies = _apart(*_split_by_path(_synset_items(parts[0] or parts[1]), path), path)
+    else: train,valid = _split_by_path(_synset_items(parts[0] or parts[1]), path)
+    train,valid,copies = _apart(train, valid, path, limit and limit[1])
     dls = _picture_loaders(train, valid, synsets(), path, size, bs, framing, limit, device, num_workers)
     dls.notes,dls.lacks = _imagenet_notes(path, train, valid, parts, copies),_what_lacks(train, parts)
     dls.read,dls.folders = copies,[d.name for d in parts] if all(parts) else ['.']

@@ -194,7 +194,7 @@ def as_the_folder_is(path,   # of a study, which need not be there
 
 # %% ../nbs/23_workspace.ipynb #c1d30002
 import os,unicodedata
-from .classifiers import code_digests,file_of
+from .classifiers import code_digests,file_of,imports_from_elsewhere
 from .config import check_entry,named_files
 from .pictures import Pictures,image_files,is_hidden
 from .stages import Ledger,Seen,differences,is_same,listing_of,look_at,read_listing,stage_seed
@@ -644,12 +644,21 @@ def _matched(self:Workspace, name, model):
     return read
 
 @patch
+def _unasked(self:Workspace, name, n_classes):
+    "The classifier `name` of a file, for as many classes as it knows; `n_classes` where its function wants a number."
+    try: return self._made(name, None)
+    except BadInput:
+        if n_classes is None: raise
+        return self._made(name, n_classes)
+
+@patch
 def _as_it_comes(self:Workspace, name):
     "The classifier `name` with its weights, for as many classes as they are, else as the data have."
     (full,weights),vocab = self.full_name(name),self.vocab(name)
     if full=='given': return self._matched(name, self.handed_network(name))
     n_classes = len(vocab) if vocab else None
-    model = self._made(name, None if weights else n_classes)
+    if not weights and self._says_trained(name): model = self._unasked(name, n_classes)
+    else: model = self._made(name, None if weights else n_classes)
     if not is_trained(model): return model
     model = self._matched(name, model)
     return self._made(name, n_classes) if vocab and not model.classes else model   # by position
@@ -711,11 +720,16 @@ def _says_trained(self:Workspace, name):
     if not file_of(full): return False
     known = vars(self).setdefault('_trained_files', {})
     if full not in known:
-        with seeded(0):
-            try: model = make_classifier(full, None, self.config.size)
-            except BadInput: model = make_classifier(full, 2, self.config.size)   # it wants a number
-        known[full] = is_trained(model)
+        with seeded(0): known[full] = is_trained(self._first_made(name, full))
     return known[full]
+
+@patch
+def _first_made(self:Workspace, name, full):
+    "What the function of a file makes without a number of classes; where it wants one, with any, else that of the data."
+    for any_number in (None, 2):
+        try: return make_classifier(full, any_number, self.config.size)
+        except BadInput: pass
+    return make_classifier(full, len(self.vocab(name) or (0, 1)), self.config.size)
 
 # %% ../nbs/23_workspace.ipynb #0d15c237
 @patch
@@ -1032,6 +1046,13 @@ def _note_answers(self:Workspace, name, most=100):
 
 # %% ../nbs/23_workspace.ipynb #3a5c001b
 @patch
+def _check_code(self:Workspace, name):
+    "`BadInput` where the code of a classifier imports what the study cannot keep."
+    file = file_of(self.full_name(name)[0])
+    for module,found in imports_from_elsewhere(file).items() if file else ():
+        raise BadInput(f'{self.called(name)}: {file} imports {module} from {found}, which a study cannot keep; put {module} beside {file}, or install it')
+
+@patch
 def check_classifiers(self:Workspace, names): # some of its classifiers
     "`BadInput` if one of these cannot take part; what is odd about them becomes notes."
     self._check_labels()
@@ -1042,7 +1063,9 @@ def check_classifiers(self:Workspace, names): # some of its classifiers
     self._check_learnable()
     note = self._note_order if self.config.labels=='data' else self._note_answers
     with seeded(self.config.seed):
-        for name in names: self._check_reading(name)
+        for name in names:
+            self._check_reading(name)
+            self._check_code(name)
         for name in filter(self.comes_trained, names): note(name)
         if self.controls:
             for name in names: self.initial(name, trained=False)

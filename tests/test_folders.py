@@ -35,7 +35,7 @@ def test_hidden_folders_hold_no_pictures(tmp_path, names):
 
 def test_links_are_followed_and_circles_are_not(tmp_path):
     squares(tmp_path/'data', 'owl', 'tit')
-    squares(tmp_path/'far', 'roller')
+    squares(tmp_path/'far', 'jay', 'magpie', 'roller')
     (tmp_path/'data'/'roller').symlink_to(tmp_path/'far'/'roller', target_is_directory=True)
     (tmp_path/'data'/'owl'/'up').symlink_to(tmp_path/'data', target_is_directory=True)
     dls = read(tmp_path/'data')

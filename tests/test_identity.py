@@ -4,7 +4,7 @@ import os, shutil
 import numpy as np, pytest, torch
 from PIL import Image
 
-from aeclf.classifiers import Classifier
+from aeclf.classifiers import Classifier, classifier
 from aeclf.config import configure, read_config, write_config
 from aeclf.store import BadInput, digest
 from aeclf.stages import run_stages
@@ -348,3 +348,53 @@ def test_a_study_of_before_goes_on_with_its_network(handed):
     for study in (Study(config, folder, 'cpu', networks={'mine': mine}), Study.open(folder, 'cpu', networks={'mine': mine})):
         assert study.config.classifiers['mine'] == older and digest(study.handed_network('mine')) == digest(mine)
     assert study.add('mine', mine).config.classifiers['mine'] == older
+
+
+body = 'def make(n_classes): return nn.Sequential(nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(12, n_classes))\n'
+
+
+@pytest.mark.parametrize('files, words', [
+    ({'sub/nets.py': 'from layers_x import nn\n'+body, 'layers_x.py': 'from torch import nn\n'}, 'imports layers_x from {}/layers_x.py'),
+    ({'sub/nets.py': 'def make(n_classes):\n    import layers_x\n    return layers_x.make(n_classes)\n', 'layers_x.py': 'from torch import nn\n'+body}, 'imports layers_x from {}/layers_x.py'),
+    ({'sub/nets.py': 'from near import nn\n'+body, 'sub/near.py': 'from all_of.layers_x import nn\n', 'all_of/layers_x.py': 'from torch import nn\n'}, 'imports all_of from {}/all_of/layers_x.py'),
+    ({'sub/nets.py': 'from sub.layers_x import nn\n'+body, 'sub/layers_x.py': 'from torch import nn\n'}, 'imports sub from {}/sub/layers_x.py'),
+    ({'sub/nets.py': f'import sys\nsys.path.append(__file__.rpartition("/")[0]+"/lib")\nfrom layers_x import nn\n{body}', 'sub/lib/layers_x.py': 'from torch import nn\n'}, 'imports layers_x from {}/sub/lib/layers_x.py'),
+    ({'sub/nets.py': 'from layers_x import nn\nimport torchvision, yaml, aeclf.data\n'+body, 'sub/layers_x.py': 'from torch import nn\n', 'layers_x.py': '1/0'}, '')])
+def test_code_that_lies_elsewhere_is_refused_before_anything_is_trained(tmp_path, monkeypatch, files, words):
+    "What is found by way of Python's path alone would be another network, or none, in another working directory."
+    import sys
+    for k in range(12): save_picture(tmp_path/'pics'/('owl', 'tit')[k%2]/f'{k}.png', k)
+    for name, text in files.items():
+        (tmp_path/name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path/name).write_text(text)
+    monkeypatch.setattr(sys, 'path', [str(tmp_path), *sys.path])
+    before = set(sys.modules)
+    with chdir(tmp_path): study = Study(configure('folder:pics', 'sub/nets.py:make', 32, '0,0,0'), 'study', 'cpu')
+    try:
+        with chdir(tmp_path):
+            if not words: return study.prepare()
+            with pytest.raises(BadInput, match=words.format(tmp_path)+', which a study cannot keep; put .* beside sub/nets.py'): study.prepare()
+            assert not (tmp_path/'study').exists()
+    finally:
+        for name in set(sys.modules)-before:
+            if name.partition('.')[0] in ('layers_x', 'all_of', 'sub'): del sys.modules[name]
+
+
+def test_what_is_installed_from_its_sources_may_be_imported(tmp_path, monkeypatch):
+    import sys
+    from aeclf.classifiers import imports_from_elsewhere
+    for name in ('installed', 'own'): (tmp_path/name).mkdir()
+    (tmp_path/'site-packages').mkdir()
+    for name in ('installed', 'own'): (tmp_path/name/f'layers_{name}.py').touch()
+    (tmp_path/'site-packages'/'layers.pth').write_text(f'import sys\n{tmp_path}/installed\n')
+    (tmp_path/'nets.py').write_text('import layers_installed, layers_own\n')
+    monkeypatch.setattr(sys, 'path', [*sys.path, *(str(tmp_path/name) for name in ('site-packages', 'installed', 'own'))])
+    assert imports_from_elsewhere(tmp_path/'nets.py') == {'layers_own': tmp_path/'own'/'layers_own.py'}
+
+
+@pytest.mark.parametrize('line, words', [('torch.load(Path(__file__).parent/"w.pth")', 'give weights after the function, FILE.py:FUNCTION:WEIGHTS'),
+                                         ('import nowhere', 'install it, or put it beside {}/nets.py'), ('1/0', 'mend {}/nets.py')])
+def test_a_function_that_fails_says_what_would_help(tmp_path, line, words):
+    (tmp_path/'nets.py').write_text(f'import torch\nfrom pathlib import Path\ndef make(n_classes): \n    {line}\n')
+    with pytest.raises(BadInput) as e: classifier(f'{tmp_path}/nets.py:make', 2, 32)
+    assert words.format(tmp_path) in str(e.value) and '\n' not in str(e.value)

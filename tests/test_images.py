@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np, pytest, torch
 from PIL import Image
 
+from aeclf import data
 from aeclf.config import Config
 from aeclf.data import dataloaders, images_digest, imagenet, load, synsets
 from aeclf.pictures import Pictures, train_tfm, valid_tfm
@@ -88,6 +89,17 @@ def test_what_has_to_be_trained_needs_a_whole_train(tmp_path):
     assert not (tmp_path/'study').exists()
 
 
+def test_the_first_line_counts_what_is_there_of_imagenet(tmp_path):
+    for s in SOME: drawn(tmp_path/'data'/'val'/s, 5)
+    (tmp_path/'nets.py').write_text('from aeclf.classifiers import small_resnet\ndef make():\n    net = small_resnet(1000)\n    net.trained = True\n    return net\n')
+    for _ in range(2):
+        result = aeclf(tmp_path, 'run', '--data', 'imagenet:data', '--classifiers', 'nets.py:make', '--size', '32', '--epochs', '0,0,0', '--set', 'widths=[8,8,8]', '--set', 'panels=1', '--out', 'study')
+        assert result.returncode == 0 or 'no classifier recognises anything' in result.stderr, result.stderr   # it is random
+        first, = (line for line in result.stdout.splitlines() if '32 pixels' in line)
+        assert first.startswith('imagenet:data (no train/: a fifth of val/ is measured, by the hash of the paths, 3 pictures of ')
+        assert 'to train on 12 pictures of 3 of the 1,000 classes), 32 pixels, nets' in first
+
+
 @pytest.mark.parametrize('source', ['imagenet', 'images'])
 def test_the_split_is_by_name_alone(tmp_path, source):
     for s in SOME: drawn(tmp_path/'a'/s, 20)
@@ -111,6 +123,50 @@ def test_copies_of_what_is_measured_do_not_train(tmp_path, copies):
     bytes_of = lambda ds: {f.read_bytes() for f, _ in ds.items}
     assert not bytes_of(dls.train_ds) & bytes_of(dls.valid_ds) and len(plain.valid_ds) == 4
     assert any('copies of measured pictures left out of the training' in o for o in dls.notes)
+
+
+@pytest.mark.parametrize('source, parts', [('imagenet', ('train', 'val')), ('imagenet', ('',)), ('folder', ('train', 'val')), ('folder', ('',))])
+def test_no_source_measures_what_it_trains_on(tmp_path, source, parts):
+    "Copies under other names, in another part or in another class."
+    for k, part in enumerate(parts):
+        for s in SOME: drawn(tmp_path/part/s, 10, seed=k)
+    files = sorted(tmp_path.glob(f'{parts[-1]}/*/*.png' if parts[-1] else '*/*.png'))
+    for f, s in zip(files, [SOME[1]]*10+[SOME[2]]*10+[SOME[0]]*10): shutil.copy(f, tmp_path/parts[0]/s/f'copy{f.parent.name}{f.name}')
+    dls = load(f'{source}:{tmp_path}', 32, 4)
+    bytes_of = lambda ds: {f.read_bytes() for f, _ in ds.items}
+    assert not bytes_of(dls.train_ds) & bytes_of(dls.valid_ds)
+    assert len(dls.train_ds)+len(dls.valid_ds) < 30*len(parts)+30 and len(dls.vocab) in (3, 1000)
+    left = 30*len(parts)+30-len(dls.train_ds)-len(dls.valid_ds)
+    assert [o for o in dls.notes if 'left out' in o] == [f'{left} copies of measured pictures left out of the training']
+
+
+@pytest.mark.parametrize('source', ['imagenet', 'folder'])
+def test_a_class_of_copies_alone_is_said(tmp_path, source):
+    for s in SOME: drawn(tmp_path/'val'/s, 3)
+    for s in SOME[1:]: drawn(tmp_path/'train'/s, 3, seed=1)
+    shutil.copytree(tmp_path/'val'/SOME[0], tmp_path/'train'/SOME[0])
+    dls = load(f'{source}:{tmp_path}', 32, 4)
+    if source == 'imagenet': assert dls.lacks == 'train/ has 2 of the 1,000 classes' and len(dls.train_ds) == 6
+    else: assert dls.notes == [f"class '{SOME[0]}' trains on copies of measured pictures, as nothing else is there; give other pictures"] and len(dls.train_ds) == 9
+
+
+def test_only_what_may_be_a_copy_is_read(tmp_path, monkeypatch):
+    "Raw pictures of one length with the same beginning are no copies; of files of other lengths nothing is read."
+    def raw(name, k, edge=200):
+        pixels = np.full((edge, edge, 3), 255, np.uint8)
+        pixels[k] = 0
+        (tmp_path/name).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels).save(tmp_path/name)
+    for k in range(3):
+        raw(f'train/{SOME[0]}/{k}.tif', 150+k)
+        raw(f'val/{SOME[0]}/{k}.tif', 160+k)
+        raw(f'train/{SOME[1]}/{k}.tif', k, 100+k)
+    raw(f'train/{SOME[1]}/again.tif', 161)
+    whole = []
+    monkeypatch.setattr(data, 'file_digest', lambda f: whole.append(f.parent.name+f.parent.parent.name) or f.read_bytes())
+    dls = read(tmp_path)
+    assert len(dls.train_ds) == 6 and '1 copy of measured pictures left out of the training' in dls.notes
+    assert whole.count(f'{SOME[1]}train') <= 1
 
 
 @pytest.mark.parametrize('folders, sizes, words', [

@@ -5,7 +5,8 @@ import pytest, timm, torch, torchvision
 from PIL import Image
 from safetensors.torch import save_file
 
-from aeclf.classifiers import classifier, torch_cache
+from aeclf.classifiers import answer_names, classifier, count_logits, torch_cache
+from aeclf.config import configure
 from aeclf.data import photograph, synsets
 from aeclf.store import BadInput, digest, save_weights, seeded, weights_meta
 from aeclf.study import Study
@@ -101,6 +102,25 @@ def test_classes_in_another_order_and_unknown_ones(caches):
     cows = folder_of(caches/'cows', ['cat', 'cow'])
     (caches/'study').rename(caches/'done')
     one_line(run(caches, cows, 'R:r.safetensors'), 'small/resnet:r.safetensors', "class 'cow' of the data is none of its 2 classes")
+
+
+@pytest.mark.parametrize('makes', ['n_classes=3', '', '*n', 'n_classes'])
+@pytest.mark.parametrize('loads', [True, False])
+def test_a_trained_function_reads_a_part_of_its_classes(caches, makes, loads):
+    "It says that it is trained: its classes are its own, whatever number its function would take; only one that wants a number gets the data's."
+    with seeded(0): net = classifier('small/resnet', 3).net
+    torch.save(net.state_dict(), caches/'w.pth')
+    width, n_data = ('n_classes', 3) if makes == 'n_classes' else ('3', 2)
+    if makes in ('n_classes=3', '*n'): width = 'n_classes' if makes != '*n' else '(n or [3])[0]'
+    load = f'    net.load_state_dict(torch.load({str(caches/"w.pth")!r}))\n' if loads else ''
+    (caches/'nets.py').write_text(f'import torch\nfrom aeclf.classifiers import small_resnet\ndef make({makes}):\n    net = small_resnet({width})\n{load}'
+                                  '    net.trained,net.classes = True,["cup", "cat", "ape"]\n    return net\n')
+    data = folder_of(caches/'pictures', ['cat', 'cup', 'ape'][:n_data])
+    ws = Study(configure(f'folder:{data}', f'{caches}/nets.py:make', size=32, quick=True), caches/'study', 'cpu')
+    assert ws.comes_trained('nets')
+    model = ws.initial('nets')
+    assert answer_names(model)[:n_data] == sorted(['cat', 'cup', 'ape'][:n_data]) and count_logits(model, 32) == 3
+    if loads: assert digest(model.net) == digest(net)
 
 
 def test_a_file_of_weights_as_it_was_published(caches):

@@ -1,13 +1,15 @@
 "What a command can say: every setting, in one of several places; and the commands that pages and results name."
-import json, re, shlex, shutil, subprocess, sys, tomllib
+import contextlib, json, re, shlex, shutil, subprocess, sys, tomllib
 from pathlib import Path
 
 import pandas as pd, pytest, typer
 
+from aeclf.classifiers import classifier
 from aeclf.cli import app
 from aeclf.config import Config, command_of, commented, handed_over, read_config, write_config
 from aeclf.data import images_digest, load
-from aeclf.study import configure
+from aeclf.store import save_weights
+from aeclf.study import Study, configure
 from conftest import aeclf, command as aeclf_command, one_line
 
 project = Path(__file__).parents[1]
@@ -30,7 +32,7 @@ wrong = [   # of --set, and words of the line that answers it
     ('size.edge=3', "unknown setting 'size.edge'", "did you mean 'size'?"), ('size=big', 'size is "big"', 'from 1 up'), ('size=0', 'size is 0'),
     ('size=64.0', 'size is 64', 'a whole number'), ('seed=', 'seed is ""', 'from 0 up'), ('seed=-1', 'seed is -1'), ('bs=true', 'bs is true'),
     ('quick=1', 'quick is 1', 'true or false'), ('quick=True', 'quick is "True"', 'true or false'),
-    ('lr.decoders=-1', 'lr.decoders is -1', 'a number above 0'), ('lr.decoders=inf', 'lr.decoders is Infinity'), ('lr=0.001', 'lr is 0.001', 'for each of'),
+    ('lr.decoders=-1', 'lr.decoders is -1', 'a number above 0'), ('lr.decoders=-.1', 'lr.decoders is -0.1', 'a number above 0'), ('lr.decoders=.', 'lr.decoders is "."'), ('lr.decoders=inf', 'lr.decoders is Infinity'), ('lr=0.001', 'lr is 0.001', 'for each of'),
     ('lr={decoders=0.001}', 'lr has no classifiers'), ('epochs.decoders=1.5', 'epochs.decoders is 1.5', 'a whole number'),
     ('epochs=8,12,4', 'epochs is "8,12,4"'), ('widths=16', 'widths is 16', 'such as [16, 32, 64]'), ('widths=[8,16]', 'the same length'),
     ('widths=[8,16,"x"]', 'widths is [8, 16, "x"]'), ('widths=[8,16', 'widths is "[8,16"'), ('limit=[1]', 'limit is [1]'), ('framing=krop', "did you mean 'crop'?"),
@@ -48,6 +50,8 @@ def test_a_wrong_setting_is_one_line_and_nothing_is_written(tmp_path, text, word
 right = [('size=32', 'size', 32), ('data=folder:a b=c', 'data', 'folder:a b=c'), ('data=1', 'data', '1'), ('data="photos"', 'data', 'photos'),
          ('pretrain=', 'pretrain', ''), ('widths=[8, 16, 32]', 'widths', [8, 16, 32]), ('limit=[100, 20]', 'limit', [100, 20]), ('limit=[]', 'limit', []),
          ('quick=true', 'quick', True), ('optimizer=sgd', 'optimizer', 'sgd'), ('lr.decoders=1e-3', 'lr', {'classifiers': 1e-3, 'autoencoder': 5e-3, 'decoders': 1e-3}),
+         *((f'lr.decoders={text}', 'lr', {'classifiers': 1e-3, 'autoencoder': 5e-3, 'decoders': value}) for text, value in (('.001', 0.001), ('+.5', 0.5), ('1.', 1.0), ('1.e-2', 0.01))),
+         ('data=.5', 'data', '.5'),
          ('epochs.decoders=0', 'epochs', {'classifiers': 10, 'autoencoder': 12, 'decoders': 0}), ('classifiers=V', 'classifiers', {'V': 'small/vgg'}),
          ('classifiers={x="small/vgg"}', 'classifiers', {'x': 'small/vgg'})]
 
@@ -297,3 +301,34 @@ def test_a_command_that_a_page_names_is_understood(command):
     elif name.startswith('-'): group.make_context('aeclf', [name], resilient_parsing=True)
     elif words: group.commands[name].make_context(name, words)
     else: assert name in group.commands
+
+
+@pytest.mark.parametrize('args, classifiers, added', [
+    (['--classifiers', 'L,A'], 'LA', []), (['--set', 'classifiers=L'], 'L', []), (['--classifiers', 'A,V,R'], 'AVR', ['V', 'R']),
+    (['--classifiers', 'V'], 'V', []), (['--classifiers', 'V', '--set', 'classifiers.L=small/vgg'], 'VL', ['V']), ([], 'LAVR', ['V', 'R'])])
+def test_classifiers_that_are_chosen_leave_out_those_that_came_later(tmp_path, args, classifiers, added):
+    "Options count more than a file: what it says of its later classifiers holds for those that stay."
+    (tmp_path/'g.toml').write_text('added = ["V", "R"]\n[classifiers]\n'+''.join(f'{k} = "small/{v}"\n' for k, v in zip('LAVR', ('lenet', 'alexnet', 'vgg', 'resnet'))))
+    made = printed(tmp_path, '--config', 'g.toml', *args)
+    assert (''.join(made['classifiers']), made['added']) == (classifiers, added)
+    one_line(aeclf(tmp_path, 'run', '--config', 'g.toml', '--classifiers', 'L', '--set', 'added=["V"]'), "'V' is not among the classifiers")
+
+
+@pytest.mark.parametrize('where', ['elsewhere', '.'])
+def test_a_configuration_finds_its_files_from_another_folder(tmp_path, pictures, where):
+    "What study.toml names by a relative path lies where it lay; what lies here under that name counts first, as ever."
+    home, away = tmp_path/'home', tmp_path/where
+    for folder in (home, away): folder.mkdir(exist_ok=True)
+    for name in ('pics', 'more'): shutil.copytree(pictures, home/name)
+    (home/'nets.py').write_text('from aeclf.classifiers import small_resnet\ndef make(n_classes): return small_resnet(n_classes)\n')
+    save_weights(home/'r.safetensors', classifier('small/resnet', 2), classes=['chelsea', 'coffee'])
+    with contextlib.chdir(home): Study(configure('folder:pics', 'nets.py:make,R:r.safetensors', 32, '0,0,0', pretrain='folder:more'), 'study', 'cpu').prepare()
+    with contextlib.chdir(away):
+        anew = Study(configure(config=home/'study'), 'new', 'cpu')
+        anew.prepare()
+        assert len(anew.images.valid_ds) and anew.place('pics') == str(home/'pics') and anew.place('nets.py') == str(home/'nets.py')
+        assert Study.open('new', 'cpu', say=print).initial('R') is not None
+        shutil.copytree(home/'pics', 'pics')
+        assert 'pics' not in configure(config=home/'study').files
+        assert len(Study(configure(config=home/'study'), home/'study', 'cpu').images.valid_ds)   # gone on with
+    assert aeclf(away, 'run', '--config', home/'study', '--data', 'folder:gone', '--out', 'third').stderr.count('gone: no such folder') == 1

@@ -4,7 +4,7 @@ import os
 import numpy as np, pytest, torch
 from PIL import Image
 
-from aeclf.classifiers import classifier, comes_trained
+from aeclf.classifiers import classifier, comes_trained, named_classifiers
 from aeclf.data import synsets
 from aeclf.store import BadInput, digest, save_weights, seeded
 from conftest import aeclf, one_line
@@ -95,6 +95,15 @@ def test_a_study_without_a_network(folders, pictures, tmp_path, monkeypatch):
     assert digest(study.initial('vit', trained=False)) != digest(study.initial('vit'))
     monkeypatch.chdir(folders)
     one_line(aeclf(tmp_path, 'run', '--data', f'folder:{pictures}', '--classifiers', 'hf/nowhere', '--out', 'other'), "'hf/nowhere': no such folder, and not ORG/NAME")
+
+
+@pytest.mark.parametrize('name', ['hf/my/vit', 'hf/my/vit/', 'hf/./my/vit//'])
+def test_a_folder_may_end_with_a_slash(folders, tmp_path, monkeypatch, name):
+    import shutil
+    shutil.copytree(folders/'vit', tmp_path/'my'/'vit')
+    monkeypatch.chdir(tmp_path)
+    assert named_classifiers(name) == {'vit': name}
+    assert digest(classifier(name, None)) == digest(classifier(f'hf/{folders/"vit"}', None))
 
 
 def test_a_folder_is_known_by_what_is_in_it(folders, pictures, tmp_path, monkeypatch):
