@@ -1104,10 +1104,13 @@ def _whole(ds):
         ds = ds.dataset if isinstance(ds, torch.utils.data.Subset) else ds.datasets[0]
     return ds
 
+def _normalizes(kind):
+    "Is this the `Normalize` of any library, or what torchvision gives along with published weights?"
+    return kind.__name__=='Normalize' or kind.__module__=='torchvision.transforms._presets'
+
 def _normalize_in(transform):
-    "Mean and standard deviation of a `Normalize` of any library within `transform`, or None."
-    is_normalize = any(kind.__name__=='Normalize' for kind in type(transform).__mro__)
-    if is_normalize and getattr(transform, 'mean', None) is not None:
+    "Mean and standard deviation of what normalises within `transform`, or None."
+    if any(map(_normalizes, type(transform).__mro__)) and getattr(transform, 'mean', None) is not None:
         flat = lambda values: torch.as_tensor(values, dtype=torch.float32).flatten().tolist()
         return dict(mean=flat(transform.mean), std=flat(transform.std))
     inner = getattr(transform, 'transforms', transform)

@@ -2,7 +2,7 @@
 import warnings
 from dataclasses import replace
 
-import pytest, timm, torch
+import pytest, timm, torch, torchvision
 import torch.nn.functional as F
 from torch import nn
 
@@ -160,13 +160,14 @@ def learner(ds, net=None, **said):
 
 class Transformed(Colours):
     "Images through a transform that can be seen."
-    def __init__(self, n):
+    def __init__(self, n, transform=None):
         super().__init__(n)
         from torchvision.transforms import v2
-        self.transform, self.classes = v2.Compose([v2.Identity(), v2.Normalize(**STATS)]), self.vocab
+        self.transform, self.classes = transform or v2.Compose([v2.Identity(), v2.Normalize(**STATS)]), self.vocab
     def __getitem__(self, i): x, y = super().__getitem__(i); return self.transform(x), y
 
 
+published = torchvision.models.ResNet18_Weights.DEFAULT.transforms
 CONTRACTS = {'a network of timm': (lambda: as_classifier(vit()), 0.5, 224, 'bicubic'),
              'with another size': (lambda: as_classifier(vit(img_size=48)), 0.5, 48, 'bicubic'),
              'as a part': (lambda: as_classifier(Within()), 0.5, 224, 'bicubic'),
@@ -174,6 +175,7 @@ CONTRACTS = {'a network of timm': (lambda: as_classifier(vit()), 0.5, 224, 'bicu
              'a processor': (lambda: as_classifier(normed(), processor=Processor()), 0.5, 48, 'bicubic'),
              'a pipeline': (lambda: as_classifier(type('Pipeline', (), dict(model=normed(), image_processor=Processor()))()), 0.5, 48, 'bicubic'),
              'loaders with a transform': (lambda: as_classifier(learner(Transformed(4)), Colours.vocab), 0.5, None, 'bilinear'),
+             'loaders with what comes with weights': (lambda: as_classifier(learner(Transformed(4, published(**STATS))), Colours.vocab), 0.5, None, 'bilinear'),
              'part of a data set': (lambda: as_classifier(learner(torch.utils.data.Subset(Transformed(4), [0, 1])), Colours.vocab), 0.5, None, 'bilinear'),
              'loaders of images in [0, 1]': (lambda: as_classifier(learner(Colours(4), vocab=Colours.vocab), Colours.vocab), 0., None, 'bilinear'),
              'a Learner of timm': (lambda: as_classifier(learner(Transformed(4), vit())), 0.5, 224, 'bicubic'),
