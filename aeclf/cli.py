@@ -411,8 +411,7 @@ def run(
     if config and said[:-1]==[None]*len(said[:-1]) and not settings: controls,seeds = _as_there(config, folder, controls, seeds)
     study = _study_of(asked, folder, device, controls, config)
     if classifiers is None: study.tell_of_files(print)   # a preset may name code that nobody typed
-    _prepare(study, add, seeds, jobs)
-    _run_and_tell(study, seeds, jobs)
+    _run_and_tell(study, add, seeds, jobs)
 
 # %% ../nbs/29_cli.ipynb #3dc67805
 _LONG = 600 # seconds; of studies that take longer it is said
@@ -493,10 +492,12 @@ def _study_of(config, folder, device, controls, file):
     for words in _other_files(study, file): print(f'note: {words}')
     return study
 
-def _run_and_tell(study, seeds, jobs):
-    "Run a study with its repetitions, write the report, and print what came out."
+def _run_and_tell(study, add, seeds, jobs):
+    "Run a study with its repetitions and classifiers more, write the report, and print what came out."
     from aeclf.report import write_report
     from aeclf.stages import alone
+    if add: study.add_all(_further(add, study.config.size))
+    study.prepare(seeds, jobs)
     with alone(study.path):
         _print_beginning(study, seeds)
         with stoppable(lines_beside() if jobs>1 else progress_line) as line:
@@ -504,11 +505,6 @@ def _run_and_tell(study, seeds, jobs):
         report = write_report(study)
     if not fresh: print(f'{study.path}: this study is finished, nothing was trained')
     with at_work_in(study.path): _print_result(study, report)
-
-def _prepare(study, add, seeds, jobs):
-    "Take classifiers more, and make the study's folder."
-    if add: study.add_all(_further(add, study.config.size))
-    study.prepare(seeds, jobs)
 
 # %% ../nbs/29_cli.ipynb #5a1e2016
 def _other_files(study, file):

@@ -385,11 +385,11 @@ def _can_be_read(file):
     try: return bool(torch.load(file, map_location='cpu', weights_only=True, mmap=True))
     except Exception: return False   # torch raises nearly everything
 
-# %% ../nbs/09_training.ipynb #13090010
 def _are_numbers(model):
     "Are all weights numbers? After a step that made others nothing is kept: the next loss says so."
     return all(bool(torch.isfinite(p).all()) for p in model.parameters() if p.is_floating_point())
 
+# %% ../nbs/09_training.ipynb #13090010
 class KeepTraining(WithoutState, Callback):
     "Keep a training in a file while it goes on, and begin it where it was."
     order = 1000   # after what changes anything
