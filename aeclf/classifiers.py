@@ -563,11 +563,17 @@ def _folder_of_hub(repo):
     except BadInput: pass   # some networks do without
     return weights.parent
 
+def _in_one_piece(folder):
+    "The folder; `BadInput` where its weights are spread over files, of which a study would know none again."
+    if any((folder/file).is_file() for file in HUB_FILES) or not any(folder.glob('*.index.json')): return folder
+    raise BadInput(f"classifier 'hf/{folder}': its weights lie in several files, which a study could not know again; "
+                   "save it in one, with save_pretrained(…, max_shard_size='100GB')")
+
 def _folder_of_hf(name):
     "The folder that `hf/NAME` means, and a note where it could have been the hub's."
     name = name.rstrip('/') or name
     is_repo = re.fullmatch(r'[\w.-]+/[\w.-]+(@[\w.-]+)?', name)
-    if Path(name).is_dir(): return Path(name),[f'hf/{name} is the folder here, not the hub\'s {name}'] if is_repo else []
+    if Path(name).is_dir(): return _in_one_piece(Path(name)),[f'hf/{name} is the folder here, not the hub\'s {name}'] if is_repo else []
     if is_repo: return _folder_of_hub(name),[]
     raise BadInput(f"classifier 'hf/{name}': no such folder, and not ORG/NAME of the hub; give one of the two")
 

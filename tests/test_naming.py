@@ -191,3 +191,9 @@ def test_a_network_of_transformers_from_the_hub(hub):
     asked.clear()
     assert digest(classifier('hf/someone/vit', None)) == digest(model)
     assert not [path for _, path in asked if 'model.safetensors' in path]   # it lies in the cache
+
+
+def test_weights_in_several_files_are_asked_for_in_one(tmp_path):
+    "Of those of a folder a study would not know again whether they have changed."
+    for name in ('config.json', 'model.safetensors.index.json', 'model-00001-of-00002.safetensors'): (tmp_path/name).write_text('{}')
+    with pytest.raises(BadInput, match='its weights lie in several files.*max_shard_size'): classifier(f'hf/{tmp_path}', None)
