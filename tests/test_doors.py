@@ -1,5 +1,6 @@
 "What comes in through the doors of cross_evaluate and of a study's trainings: right, or refused in one line that says what to do."
 import pytest, torch
+from fastai.callback.fp16 import MixedPrecision
 from fastai.callback.mixup import MixUp
 from fastai.callback.progress import CSVLogger, ShowGraphCallback
 from fastai.callback.tracker import EarlyStoppingCallback, ReduceLROnPlateau, SaveModelCallback
@@ -100,7 +101,7 @@ def test_names_of_images_where_one_was_left_out_before_the_evaluation_was_stoppe
     with pytest.raises(BadInput, match='gave 9 images of 10'): named(loader, pieces=pieces())
 
 
-@pytest.mark.parametrize('callback', [EarlyStoppingCallback(patience=1, min_delta=9.), SaveModelCallback(), ReduceLROnPlateau(patience=1), CSVLogger(), GradientAccumulation(8)],
+@pytest.mark.parametrize('callback', [EarlyStoppingCallback(patience=1, min_delta=9.), SaveModelCallback(), ReduceLROnPlateau(patience=1), CSVLogger(), GradientAccumulation(8), MixedPrecision()],
                          ids=lambda cb: type(cb).__name__)
 def test_callbacks_go_with_every_training(pictures, tmp_path, callback):
     config = configure(f'folder:{pictures}', 'L', 32, '2,2,2', quick=True)
