@@ -132,7 +132,8 @@ def with_handed(config,   # a `Config`
         names = [f'given:{o[:16]}' for o in images_digests(images[1], config.labels=='data')]
         config = replace(config, data=next((o.data for o in known if o.data in names), names[0]))
     if not networks: return config
-    full = full_names(networks, {name: o for c in known[::-1] for name,o in c.classifiers.items()})
+    before = {name: o for c in known[::-1] for name,o in c.classifiers.items()}
+    full = {name: _given_name(name, _handed(name, o), before) for name,o in networks.items()}
     given = named_classifiers(','.join(f'{name}={o}' for name,o in full.items()))
     own = {n.casefold() for n,full in config.classifiers.items() if split_weights(full)[0]!='given'}
     if twice := [n for n in given if n.casefold() in own]:
