@@ -23,7 +23,7 @@ from .composite import Composite,keeping_codes
 from .crosseval import cross_evaluate
 from .segnet import reinitialized
 from .stages import Stage,study_stages
-from .store import BadInput,atomic,give_back_memory,make_folder,save_weights,writing
+from .store import BadInput,atomic,make_folder,save_weights,trim_heap,writing
 from .tables import write_table
 from .training import Diverged,Kept,OPTIMIZERS,TrainedInBF16,WithoutState,ae_learner,classifier_learner,composite_learner
 from .training import naming_what_fits,try_step
@@ -72,8 +72,8 @@ def in_its_precision(ws,    # `Workspace`
 
 class GivesBack(WithoutState, Callback):
     "Memory that training has used goes back before anything is validated, and the other way round: else both add up."
-    def before_train(self): give_back_memory()
-    def before_validate(self): give_back_memory()
+    def before_train(self): trim_heap()
+    def before_validate(self): trim_heap()
 
 def fit(ws,    # `Workspace`
         learn, # fastai Learner

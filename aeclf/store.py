@@ -6,9 +6,9 @@ Docs: https://aeclf.github.io/aeclf/store.html.md"""
 
 # %% auto #0
 __all__ = ['BadInput', 'Note', 'shortened', 'unknown', 'free_bytes', 'cannot_be_written', 'writing', 'is_out_of_memory',
-           'may_be_out_of_memory', 'give_back_memory', 'at_work_in', 'make_folder', 'atomic', 'forget_parts',
-           'in_float32', 'seeded', 'random_states', 'set_random_states', 'save_weights', 'bytes_of', 'weights_meta',
-           'is_own', 'read_tensors', 'bare_names', 'renamed', 'fill', 'load_weights', 'check_values',
+           'may_be_out_of_memory', 'trim_heap', 'give_back_memory', 'at_work_in', 'make_folder', 'atomic',
+           'forget_parts', 'in_float32', 'seeded', 'random_states', 'set_random_states', 'save_weights', 'bytes_of',
+           'weights_meta', 'is_own', 'read_tensors', 'bare_names', 'renamed', 'fill', 'load_weights', 'check_values',
            'frozen_in_scripts', 'digest', 'file_digest', 'seal', 'is_whole', 'copied']
 
 # %% ../nbs/01_store.ipynb #eb17c2a8
@@ -151,12 +151,16 @@ def may_be_out_of_memory(error # of any library
     return is_out_of_memory(error) or any(_PERHAPS.search(str(e)) for e in _reasons(error))
 
 # %% ../nbs/01_store.ipynb #01000402
+def trim_heap():
+    "Give back what glibc (Linux) keeps of freed memory; takes less than a millisecond."
+    if sys.platform=='linux': getattr(ctypes.CDLL(None), 'malloc_trim', lambda _: 0)(0)
+
 def give_back_memory():
     "Give memory that nothing uses any more back to where it came from: that of a GPU, and what glibc (Linux) keeps."
     gc.collect()
     torch = sys.modules.get('torch')
     if torch is not None and torch.cuda.is_available(): torch.cuda.empty_cache()
-    if sys.platform=='linux': getattr(ctypes.CDLL(None), 'malloc_trim', lambda _: 0)(0)
+    trim_heap()
 
 # %% ../nbs/01_store.ipynb #0d15c00a
 _AT_WORK = []   # folders in which work is under way
