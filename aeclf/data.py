@@ -608,14 +608,14 @@ def _ending(file):
         f.seek(-min(1024, _length(file)), os.SEEK_END)
         return f.read()
 
-def _copies(train, valid):
-    "The files of `train` that are copies of files of `valid`; few of them have to be read."
-    learnt,measured = ({f for f,_ in items} for items in (train, valid))
+def _copies(train, valid, by_class=False):
+    "The files of `train` that are copies of files of `valid`, of the same class if wanted; few of them have to be read."
+    learnt,measured = ({(f, k if by_class else 0) for f,k in items} for items in (train, valid))
     for mark in (_length, _ending, file_digest):
-        marks = [{f: mark(f) for f in files} for files in (learnt, measured)]
+        marks = [{(f, k): (mark(f), k) for f,k in items} for items in (learnt, measured)]
         common = set(marks[0].values()) & set(marks[1].values())
-        learnt,measured = ({f for f,m in o.items() if m in common} for o in marks)
-    return learnt
+        learnt,measured = ({item for item,m in o.items() if m in common} for o in marks)
+    return {f for f,_ in learnt}
 
 def _apart(train, valid, root, n_measured=None):
     "Items to train on, without copies of the `n_measured` to measure on; these; and the copies."
@@ -635,8 +635,8 @@ def _alone_notes(names):
     return [f'{which} on copies of measured pictures, as nothing else is there; give other pictures']
 
 def _apart_by_class(train, valid, names):
-    "Items to train on, without copies of those to measure on; the copies; and notes. A class that has nothing else keeps them."
-    copies = _copies(train, valid)
+    "Items to train on, without copies of those of their class to measure on; the copies; notes. A class with nothing else keeps them."
+    copies = _copies(train, valid, by_class=True)
     alone = sorted({k for _,k in train}-{k for f,k in train if f not in copies})
     gone = {f for f,k in train if f in copies and k not in alone}
     return [item for item in train if item[0] not in gone],sorted(gone),_copies_notes(gone)+_alone_notes([names[k] for k in alone])
@@ -888,13 +888,13 @@ def _imagenet_left_out(path, parts):
     passed = {file: why for found in passed for file,why in found.items()}
     return left_out_notes(passed, **{'pictures in other folders': sum(map(len, below))})
 
-def _imagenet_notes(path, train, valid, parts, copies):
+def _imagenet_notes(path, train, valid, parts):
     "What a reader of the study should know of ImageNet as it is here."
     learnt,measured = _counted(train),_counted(valid)
     told = [f'to train on {learnt}; to measure on {measured}']
     if not parts[0]: told = _split_notes(parts[1], 'train/', learnt, measured)
     elif not parts[1]: told = _split_notes(parts[0], 'val/', learnt, measured)
-    return told+_copies_notes(copies)+_loose_notes(dict.fromkeys((path, *parts)))+_imagenet_left_out(path, parts)
+    return told+_loose_notes(dict.fromkeys((path, *parts)))+_imagenet_left_out(path, parts)
 
 # %% ../nbs/04_data.ipynb #04000009
 def _what_lacks(train, parts):
@@ -917,10 +917,13 @@ def imagenet(path,           # folder with train/ and val/, or with one of them,
     if not path.is_dir():
         raise BadInput(f'{path}: no such folder; give the one that holds train/ and val/')
     parts = _imagenet_parts(path)
-    if all(parts): train,valid = map(_synset_items, parts)
-    else: train,valid = _split_by_path(_synset_items(parts[0] or parts[1]), path)
-    train,valid,copies = _apart(train, valid, path, limit and limit[1])
+    if all(parts):
+        train,valid = map(_synset_items, parts)
+        train,copies,of_copies = _apart_by_class(train, _limited(valid, limit and limit[1]), synsets())
+    else:
+        train,valid,copies = _apart(*_split_by_path(_synset_items(parts[0] or parts[1]), path), path, limit and limit[1])
+        of_copies = _copies_notes(copies)
     dls = _picture_loaders(train, valid, synsets(), path, size, bs, framing, limit, device, num_workers)
-    dls.notes,dls.lacks = _imagenet_notes(path, train, valid, parts, copies),_what_lacks(train, parts)
+    dls.notes,dls.lacks = _imagenet_notes(path, train, valid, parts)+of_copies,_what_lacks(train, parts)
     dls.read,dls.folders = copies,[d.name for d in parts] if all(parts) else ['.']
     return dls
