@@ -634,6 +634,13 @@ def _alone_notes(names):
     which = f'class {names[0]!r} trains' if len(names)==1 else f'{len(names)} classes, the first is {names[0]!r}, train'
     return [f'{which} on copies of measured pictures, as nothing else is there; give other pictures']
 
+def _apart_of_parts(train, valid):
+    "Items to train on, without copies of those to measure on, unless nothing else is there; the copies; and notes."
+    copies = _copies(train, valid)
+    kept = [item for item in train if item[0] not in copies]
+    if not kept: return train,[],['all pictures to train on are copies of measured ones; give others']
+    return kept,sorted(copies),_copies_notes(copies)
+
 def _apart_by_class(train, valid, names):
     "Items to train on, without copies of those of their class to measure on; the copies; notes. A class with nothing else keeps them."
     copies = _copies(train, valid, by_class=True)
@@ -919,7 +926,7 @@ def imagenet(path,           # folder with train/ and val/, or with one of them,
     parts = _imagenet_parts(path)
     if all(parts):
         train,valid = map(_synset_items, parts)
-        train,copies,of_copies = _apart_by_class(train, _limited(valid, limit and limit[1]), synsets())
+        train,copies,of_copies = _apart_of_parts(train, _limited(valid, limit and limit[1]))
     else:
         train,valid,copies = _apart(*_split_by_path(_synset_items(parts[0] or parts[1]), path), path, limit and limit[1])
         of_copies = _copies_notes(copies)

@@ -127,11 +127,12 @@ def test_copies_of_what_is_measured_do_not_train(tmp_path, copies):
 
 @pytest.mark.parametrize('source, parts', [('imagenet', ('train', 'val')), ('imagenet', ('',)), ('folder', ('train', 'val')), ('folder', ('',))])
 def test_no_source_measures_what_it_trains_on(tmp_path, source, parts):
-    "Copies under other names, in another part or in another class."
+    "Copies under other names, in another part; in ImageNet also those in another class, which contradict themselves in a folder of one's own."
     for k, part in enumerate(parts):
         for s in SOME: drawn(tmp_path/part/s, 10, seed=k)
     files = sorted(tmp_path.glob(f'{parts[-1]}/*/*.png' if parts[-1] else '*/*.png'))
-    for f, s in zip(files, [SOME[1]]*10+[SOME[2]]*10+[SOME[0]]*10): shutil.copy(f, tmp_path/parts[0]/s/f'copy{f.parent.name}{f.name}')
+    to = [SOME[1]]*10+[SOME[2]]*10+[SOME[0]]*10 if source == 'imagenet' else sorted(list(SOME)[:3]*10)
+    for f, s in zip(files, to): shutil.copy(f, tmp_path/parts[0]/s/f'copy{f.parent.name}{f.name}')
     dls = load(f'{source}:{tmp_path}', 32, 4)
     bytes_of = lambda ds: {f.read_bytes() for f, _ in ds.items}
     assert not bytes_of(dls.train_ds) & bytes_of(dls.valid_ds)
@@ -148,6 +149,12 @@ def test_a_class_of_copies_alone_is_said(tmp_path, source):
     dls = load(f'{source}:{tmp_path}', 32, 4)
     if source == 'imagenet': assert dls.lacks == 'train/ has 2 of the 1,000 classes' and len(dls.train_ds) == 6
     else: assert dls.notes == [f"class '{SOME[0]}' trains on copies of measured pictures, as nothing else is there; give other pictures"] and len(dls.train_ds) == 9
+
+
+def test_copies_alone_in_imagenet_are_said(tmp_path):
+    for part in ('train', 'val'): drawn(tmp_path/part/SOME[0], 3)
+    dls = load(f'imagenet:{tmp_path}', 32, 4)
+    assert len(dls.train_ds) == 3 and 'all pictures to train on are copies of measured ones; give others' in dls.notes
 
 
 def test_only_what_may_be_a_copy_is_read(tmp_path, monkeypatch):
