@@ -533,10 +533,10 @@ def _as_there(file, folder, controls, seeds):
     from aeclf.workspace import has_controls
     there = file if file.is_dir() else file.parent
     if not (there/'stages.json').is_file() or there.resolve()==folder.resolve(): return controls,seeds
-    more = [words for words,wanted in (('control decoders', has_controls(there) and not controls),
-                                       (f'{1+len(repetitions_in(there))} seeds', 1+len(repetitions_in(there))>seeds)) if wanted]
+    has,n = has_controls(there),1+len(repetitions_in(there))
+    more = ['control decoders']*(has and not controls)+[f'{n} seeds']*(n>seeds)
     if more: print(f'note: {there} has {" and ".join(more)}, so this study gets them too')
-    return controls or has_controls(there),max(seeds, 1+len(repetitions_in(there)))
+    return controls or has,max(seeds, n)
 
 # %% ../nbs/29_cli.ipynb #5a1e2015
 def _study_to_extend(folder):
@@ -617,11 +617,12 @@ def _of_page(folder):
 def _of_repetitions(folder):
     "A line for each file of the repetitions of a study that is lost or damaged."
     from aeclf.stages import Ledger,differing,repetitions_in
+    lost = 'lost: aeclf run with --seeds makes it again'
     for repetition in repetitions_in(folder):
         at = repetition.relative_to(folder).as_posix()
-        if not (repetition/'stages.json').is_file(): yield at,'lost: aeclf run with --seeds makes it again'
-        else:
-            for file,stage,what in differing(Ledger(repetition)): yield f'{at}/{file}',_of_damaged(stage) if what=='damaged' else 'lost: aeclf run with --seeds makes it again'
+        if not (repetition/'stages.json').is_file(): yield at,lost
+        for file,stage,what in differing(Ledger(repetition)):
+            yield f'{at}/{file}',_of_damaged(stage) if what=='damaged' else lost
 
 # %% ../nbs/29_cli.ipynb #28da0002
 def _kept_files(folder):
@@ -629,8 +630,8 @@ def _kept_files(folder):
     from zipfile import BadZipFile,ZipFile
     from aeclf.store import is_whole
     def is_good(file):
-        if file.suffix!='.npz': return is_whole(file)
-        try: return ZipFile(file).testzip() is None
+        try: return is_whole(file) if file.suffix!='.npz' else ZipFile(file).testzip() is None
+        except FileNotFoundError: return True   # the stage has just ended
         except (BadZipFile, OSError, EOFError): return False
     return [(file, is_good(file)) for file in sorted((folder/'unfinished').rglob('*')) if file.suffix in ('.pt', '.npz')]
 
@@ -644,7 +645,7 @@ def _verified(folder):
     wrong = [(file, f'{what}, left by {stage}' if stage else what) for file,stage,what in found if what]
     if page.is_file() and is_seal_broken(page): wrong.append(('report.html', _of_page(folder)))
     kept = _kept_files(folder)
-    wrong += [(file.relative_to(folder).as_posix(), 'damaged: the stage begins anew') for file,is_whole in kept if not is_whole]
+    wrong += [(file.relative_to(folder).as_posix(), 'damaged: the stage begins anew') for file,good in kept if not good]
     if before := not_noted(ledger): print(f'{folder}: no digests of what {shortened(", ".join(before))} left; the next aeclf run takes it as it is')
     return wrong,len(found)+1+page.is_file()+len(kept)
 
