@@ -770,7 +770,9 @@ def _panelled(ws, k):
     if batch not in held:
         held.clear()
         numbers = ws.first_numbers(ws.config.panels)[batch*_AT_ONCE:(batch+1)*_AT_ONCE]
-        held[batch] = next(ws.reconstructed(numbers, bs=_AT_ONCE))[1:]
+        parts = list(ws.reconstructed(numbers))
+        images,made = torch.cat([o for _,o,_ in parts]),[m for *_,m in parts]
+        held[batch] = images,{n: torch.cat([m[n] for m in made]) for n in made[0]}
     return held[batch]
 
 def _limits_of_panels(ws):

@@ -31,7 +31,7 @@ from .classifiers import classifier as make_classifier
 from .composite import fast_layout,try_network
 from .config import difference,grown,read_config,settings_fault
 from .crosseval import CROSSEVAL_FILES,load_crosseval
-from .data import check_datasets,dataloaders,images_digests,load,thinned
+from .data import batch_to_read,check_datasets,dataloaders,images_digests,load,thinned
 from .reconstruction import shuffled,stacked
 from .reconstruction import reconstruct as decode_images
 from .rrc import WORDS,comparable
@@ -42,7 +42,7 @@ from .stages import LOCK
 from .store import BadInput,Note,atomic,bytes_of,check_values,copied,digest,file_digest,load_weights
 from .store import read_tensors,seeded,shortened,unknown,weights_meta
 from .tables import read_own_table
-from .training import check_callbacks,has_bfloat16
+from .training import check_callbacks,has_bfloat16,naming_what_fits
 from .unlabelled import unlabelled
 
 # %% ../nbs/23_workspace.ipynb #23060006
@@ -1151,18 +1151,28 @@ def shuffled_images(self:Workspace, k): # images wanted
     "The first `k` validation images of the seeded shuffle, k×3×H×W."
     return stacked(self.images.valid_ds, self.first_numbers(k))
 
+def _read_at_once(ws, bs): return min(32, batch_to_read(bs, (ws.config.size, ws.config.size)))
+
+def _decode_zeros(ws, encoder, decoders, bs):
+    "What `reconstructed` does with a batch, where `bs` images are trained on at once."
+    size = ws.config.size
+    decode_images(encoder, decoders, torch.zeros(_read_at_once(ws, bs), 3, size, size))
+
 @patch
 def reconstructed(self:Workspace,
-    numbers,    # of validation images
-    names=None, # of autoencoders; default: all
-    bs=32,      # images in a batch
+    numbers,      # of validation images
+    names=None,   # of autoencoders; default: all
+    at_once=None, # images in a batch; default: as in validation, at most 32
 ): # iterator: numbers, images and a mapping of names to reconstructions, of each batch
-    "Images and what decoders make of them, batch after batch."
-    encoder = self.autoencoder().encoder
+    "Images and what decoders make of them, batch after batch; `OutOfMemory` names what would fit."
+    encoder,bs = self.autoencoder().encoder,self.config.bs
     decoders = {n: self.autoencoder(n).decoder for n in names} if names else self.decoders()
-    for k in range(0, len(numbers), bs):
-        images = stacked(self.images.valid_ds, numbers[k:k+bs])
-        yield numbers[k:k+bs],images,decode_images(encoder, decoders, images)
+    n = at_once or _read_at_once(self, bs)
+    for k in range(0, len(numbers), n):
+        with naming_what_fits(partial(_decode_zeros, self, encoder, decoders), bs):
+            images = stacked(self.images.valid_ds, numbers[k:k+n])
+            made = decode_images(encoder, decoders, images)
+        yield numbers[k:k+n],images,made
 
 @patch
 def reconstructions(self:Workspace, k): # images wanted

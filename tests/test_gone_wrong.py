@@ -6,7 +6,7 @@ import pandas as pd, pytest, torch
 from fastai.callback.core import Callback
 from fastai.callback.tracker import TerminateOnNaNCallback
 
-from aeclf import results
+from aeclf import results, workspace
 from aeclf.config import Config, read_config
 from aeclf.results import chance_table
 from aeclf.store import BadInput, is_out_of_memory, may_be_out_of_memory
@@ -150,6 +150,20 @@ def test_a_cross_evaluation_says_what_fits_too(tmp_path, monkeypatch):
     assert tried == [32, 16]   # four times as many are read as are trained on
     monkeypatch.setattr(results, 'cross_evaluate', reads)
     assert study.run(**quietly)[0] == 'cross-evaluation'
+
+
+@pytest.mark.parametrize('stage, before', [('quality', 'evidence'), ('figures', 'quality')])
+def test_stages_that_decode_say_what_fits_too(tmp_path, monkeypatch, stage, before):
+    decodes, at_work = workspace.decode_images, []
+    def full(encoder, decoders, images):
+        if at_work and len(images) > 8: raise MemoryError
+        return decodes(encoder, decoders, images)
+    def done(name, *rest): at_work.extend([name] if name == before else [])
+    monkeypatch.setattr(workspace, 'decode_images', full)
+    study = Study(replace(small, panels=20, epochs=dict.fromkeys(small.epochs, 0)), tmp_path/'study', 'cpu')
+    with pytest.raises(BadInput, match=f'{stage}: out of memory with bs = 16; a step with bs = 2 fits'): study.run(done=done, say=lambda words: None)
+    at_work.clear()
+    assert study.run(**quietly)[0] == stage
 
 
 few = ['run', '--classifiers', 'L', '--size', '32', '--quick', '--set', 'widths=[8,16]', '--set', 'convs=[1,1]', '--set', 'panels=1', '--epochs', '1,1,1', '--out', 'study']
