@@ -1,8 +1,8 @@
 "A study that is killed at any moment goes on where it was, and ends with the same bits; signals are requests; the file goes elsewhere."
-import json,multiprocessing,os,random,re,shutil,signal,sys,threading,time
+import json,multiprocessing,os,random,re,shutil,signal,subprocess,sys,threading,time
 
 import pytest
-from conftest import aeclf, one_line
+from conftest import aeclf, command, one_line
 
 KILLS = int(os.environ.get('AECLF_KILLS', 15))   # AECLF_KILLS=100 before a release: every kind of stage dies at least five times
 TINY = ['--classifiers', 'L,R', '--epochs', '3,3,2', '--size', '32', '--set', 'widths=[8,16]', '--set', 'convs=[1,1]', '--set', 'panels=4']
@@ -114,6 +114,38 @@ def test_signals(undisturbed, tmp_path, name, code):
     again.join()
     assert again.exitcode == 0 and re.search(r'decoder R +goes on (at epoch 2 of 2|after the last epoch)', log.read_text())
     same(out, whole)
+
+
+halting = '''
+import time
+from pathlib import Path
+from torch import nn
+
+class Halts(nn.Sequential):
+    "Takes a minute over one step of its second epoch."
+    def forward(self, x):
+        if Path('out/unfinished/classifier mine/training.pt').exists() and not Path('halted').exists():
+            Path('halted').touch()
+            time.sleep(60)
+        return super().forward(x)
+
+def net(n): return Halts(nn.AvgPool2d(8), nn.Flatten(), nn.Linear(48, n))
+'''
+
+
+def test_a_second_ctrl_c_waits_for_no_step(pictures, tmp_path):
+    (tmp_path/'nets.py').write_text(halting)
+    run = ['run', '--data', f'folder:{pictures}', *TINY, '--classifiers', 'mine=nets.py:net', '--out', 'out']
+    process = subprocess.Popen([*command, *run], cwd=tmp_path, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    while not (tmp_path/'halted').exists(): time.sleep(0.01); assert process.poll() is None, process.communicate()
+    process.send_signal(signal.SIGINT)
+    with pytest.raises(subprocess.TimeoutExpired): process.wait(1)   # the step is waited for
+    process.send_signal(signal.SIGINT)
+    said = process.communicate(timeout=20)[1]
+    assert process.returncode == 130 and 'stopped' in said and 'Traceback' not in said, said
+    assert not list(tmp_path.rglob('*.part*'))
+    result = aeclf(tmp_path, *run)
+    assert result.returncode == 0 and re.search('classifier mine +goes on at epoch 2 of 3', result.stdout), result.stderr
 
 
 def test_the_file_goes_elsewhere(undisturbed, tmp_path):
