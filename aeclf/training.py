@@ -150,14 +150,22 @@ def fit_poly(self:Learner,
 # %% ../nbs/09_training.ipynb #f17c0004
 _REFUSED = {
     'ShowGraphCallback': 'it draws into a progress bar that is not there; plot_histories draws the same afterwards',
-    'MixHandler': 'it mixes labels, and these trainings need whole ones; train your network with it and hand that over'}
+    'MixHandler': 'it mixes labels, and these trainings need whole ones; train your network with it and hand that over',
+    'TensorBoardProjectorCallback': 'it asks for a layer of which an autoencoder knows nothing; take TensorBoardCallback'}
+
+def _tensorboard_fault(cb):
+    "What a `TensorBoardCallback` wants that these trainings do not have."
+    wanted = [k for k,default in dict(log_preds=True, trace_model=True, projector=False).items() if getattr(cb, k, default)]
+    return wanted and f'an autoencoder has nothing for {" and ".join(wanted)}; take TensorBoardCallback(log_preds=False, trace_model=False)'
 
 def check_callbacks(cbs # fastai callbacks, or classes of such
                    ):
     "`BadInput` for a callback that cannot go with the trainings of a study."
     for cb in cbs:
         kind = cb if isinstance(cb, type) else type(cb)
-        why = next((_REFUSED[c.__name__] for c in kind.__mro__ if c.__name__ in _REFUSED), None)
+        names = [c.__name__ for c in kind.__mro__]
+        why = next((_REFUSED[name] for name in names if name in _REFUSED), None)
+        if 'TensorBoardCallback' in names: why = _tensorboard_fault(cb)
         if why: raise BadInput(f'callback {kind.__name__}: {why}')
 
 # %% ../nbs/09_training.ipynb #13090003

@@ -1,5 +1,6 @@
 "What comes in through the doors of cross_evaluate and of a study's trainings: right, or refused in one line that says what to do."
 import pytest, torch
+from fastai.callback.core import Callback
 from fastai.callback.fp16 import MixedPrecision
 from fastai.callback.mixup import MixUp
 from fastai.callback.progress import CSVLogger, ShowGraphCallback
@@ -7,6 +8,7 @@ from fastai.callback.tracker import EarlyStoppingCallback, ReduceLROnPlateau, Sa
 from fastai.callback.training import GradientAccumulation
 from fastai.data.core import DataLoaders
 from fastai.data.load import DataLoader as FastaiLoader, SkipItemException
+from fastcore.basics import store_attr
 from torch import nn
 from torch.utils.data import BatchSampler, DataLoader, RandomSampler
 
@@ -14,7 +16,7 @@ from aeclf.composite import Composite
 from aeclf.config import configure
 from aeclf.crosseval import Pieces, cross_evaluate
 from aeclf.segnet import SegNet
-from aeclf.store import BadInput, seeded
+from aeclf.store import BadInput, Note, seeded
 from aeclf.study import Study
 from aeclf.training import ae_learner, classifier_learner, composite_learner
 
@@ -116,6 +118,28 @@ def test_callbacks_go_with_every_training(pictures, tmp_path, callback):
 def test_callbacks_that_cannot_are_refused_by_name(tmp_path, callback):
     with pytest.raises(BadInput, match='callback (ShowGraphCallback|MixUp): it '): Study(configure(), tmp_path/'study', 'cpu', cbs=callback)
     assert list(tmp_path.iterdir()) == []
+
+
+class TensorBoardCallback(Callback):   # as fastai's, which needs TensorBoard to be installed
+    def __init__(self, log_preds=True, trace_model=True, projector=False): store_attr()
+
+
+@pytest.mark.parametrize('wants, words', [({}, 'log_preds and trace_model'), (dict(log_preds=False), 'trace_model'), (dict(trace_model=False), 'log_preds'),
+                                          (dict(log_preds=False, trace_model=False, projector=True), 'projector')])
+def test_tensorboard_is_asked_for_what_there_is(tmp_path, wants, words):
+    with pytest.raises(BadInput, match=f'callback TensorBoardCallback: an autoencoder has nothing for {words}; take TensorBoardCallback'):
+        Study(configure(), tmp_path/'study', 'cpu', cbs=TensorBoardCallback(**wants))
+    with pytest.raises(BadInput, match='has nothing for log_preds and trace_model'): Study(configure(), tmp_path/'study', 'cpu', cbs=TensorBoardCallback)
+    Study(configure(), tmp_path/'study', 'cpu', cbs=TensorBoardCallback(log_preds=False, trace_model=False))
+
+
+def test_tensorboard_where_it_is_installed(pictures, tmp_path):
+    pytest.importorskip('tensorboard')
+    from fastai.callback.tensorboard import TensorBoardCallback
+    writes = TensorBoardCallback(log_dir=tmp_path/'written', log_preds=False, trace_model=False)
+    study = Study(configure(f'folder:{pictures}', 'L', 32, '1,1,1', quick=True), tmp_path/'study', 'cpu', cbs=writes)
+    with pytest.warns(Note, match='a training that is stopped begins anew'): study.run(done=lambda *args: None)
+    assert len(list((tmp_path/'written').iterdir())) == 3   # classifier, A_S, decoder
 
 
 def network(): return nn.Sequential(nn.Conv2d(3, 4, 5, 4), nn.Flatten(), nn.Linear(36, 2))
