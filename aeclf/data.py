@@ -624,6 +624,7 @@ def _apart(train, valid, root, n_measured=None):
     if not kept: raise BadInput(f'{root}: only copies of the images to measure on are left to train on; give others')
     return kept,valid,sorted(copies)
 
+# %% ../nbs/04_data.ipynb #0400001b
 def _copies_notes(copies):
     if not copies: return []
     count = f'{len(copies):,} copies' if len(copies)>1 else '1 copy'
@@ -641,12 +642,20 @@ def _apart_of_parts(train, valid):
     if not kept: return train,[],['all pictures to train on are copies of measured ones; give others']
     return kept,sorted(copies),_copies_notes(copies)
 
+def _across_notes(n):
+    if not n: return []
+    which = f'{n:,} pictures to train on are copies' if n>1 else 'a picture to train on is a copy'
+    return [f'{which} of measured ones in another class; take away the wrong one']
+
 def _apart_by_class(train, valid, names):
     "Items to train on, without copies of those of their class to measure on; the copies; notes. A class with nothing else keeps them."
     copies = _copies(train, valid, by_class=True)
     alone = sorted({k for _,k in train}-{k for f,k in train if f not in copies})
     gone = {f for f,k in train if f in copies and k not in alone}
-    return [item for item in train if item[0] not in gone],sorted(gone),_copies_notes(gone)+_alone_notes([names[k] for k in alone])
+    kept = [item for item in train if item[0] not in gone]
+    across = _copies(train, valid)-copies
+    notes = _copies_notes(gone)+_alone_notes([names[k] for k in alone])+_across_notes(len(across))
+    return kept,sorted(gone),notes
 
 # %% ../nbs/04_data.ipynb #1ed01658
 def _left_out_notes(path, n_used, n_bad, outside):

@@ -125,6 +125,17 @@ def test_copies_of_what_is_measured_do_not_train(tmp_path, copies):
     assert any('copies of measured pictures left out of the training' in o for o in dls.notes)
 
 
+@pytest.mark.parametrize('n, words', [(1, 'a picture to train on is a copy of measured ones in another class'), (3, '3 pictures to train on are copies')])
+def test_a_picture_in_two_classes_is_said(tmp_path, n, words):
+    for part in ('train', 'valid'):
+        for name in ('cat', 'dog'): drawn(tmp_path/part/name, 6, seed=int(part == 'valid'))
+    plain = load(f'folder:{tmp_path}', 32, 4)
+    assert not any('another class' in o for o in plain.notes)
+    for f in sorted((tmp_path/'valid'/'cat').iterdir())[:n]: shutil.copy(f, tmp_path/'train'/'dog'/f'copy{f.name}')
+    dls = load(f'folder:{tmp_path}', 32, 4)
+    assert len(dls.train_ds) == len(plain.train_ds)+n and any(o.startswith(words) for o in dls.notes)
+
+
 @pytest.mark.parametrize('source, parts', [('imagenet', ('train', 'val')), ('imagenet', ('',)), ('folder', ('train', 'val')), ('folder', ('',))])
 def test_no_source_measures_what_it_trains_on(tmp_path, source, parts):
     "Copies under other names, in another part; in ImageNet also those in another class, which contradict themselves in a folder of one's own."
