@@ -546,11 +546,13 @@ def estimate(study # `Study`, begun or not
     return pd.Series({stage.name: _from_one_batch(study, stage, took) for stage in stages}, dtype=float)
 
 def estimate_text(seconds, # of `estimate`
+                  images,  # how many there are to train on and to measure on
                  ) -> str: # a line
     "What is said before a study that takes long, and what would shorten it."
     slowest = seconds.nlargest(2)
+    half = f'--set limit=[{",".join(str(max(1, n//2)) for n in images)}], for half of them'
     which = ', '.join(f'{name} {in_time(took)}' for name,took in slowest.items())
-    return (f'longest are {which}, and aeclf plan says more; shorter with fewer --epochs, fewer images (--set limit=[300,200]), '
+    return (f'longest are {which}, and aeclf plan says more; shorter with fewer --epochs, fewer images ({half}), '
             'a smaller --size, a GPU, or --jobs 2 where cores are idle')
 
 # %% ../nbs/27_bench.ipynb #b140002b

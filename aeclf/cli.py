@@ -424,7 +424,8 @@ def _how_long(study, seeds):
         with ThreadPoolExecutor(1) as apart: seconds = seeds*apart.submit(estimate, study).result()   # oneDNN may fail for good there
     except (RuntimeError, MemoryError): return '',''   # what is wrong is said where it is needed
     if seconds.sum()<=_LONG: return '',''
-    return f', about {in_time(seconds.sum())}',estimate_text(seconds)
+    images = [len(o) for o in (study.images.train_ds, study.images.valid_ds)]
+    return f', about {in_time(seconds.sum())}',estimate_text(seconds, images)
 
 # %% ../nbs/29_cli.ipynb #3dc67804
 def _left_out(skipped):

@@ -190,8 +190,8 @@ def as_the_folder_is(path,   # of a study, which need not be there
         another = f'the study there has another configuration ({why})'
         raise BadInput(f'{path}: {another}; choose another folder (--out) or delete it')
     if path.exists() and (not path.is_dir() or any(p.name!=LOCK for p in path.iterdir())):
-        why = _settings_lost(path) or 'exists and is not a study; choose another folder'
-        raise BadInput(f'{path}: {why}')
+        lost = _settings_lost(path) if path.is_dir() else ''
+        raise BadInput(f'{path}: {lost or "exists and is not a study; choose another folder"}')
 
 # %% ../nbs/23_workspace.ipynb #c1d30002
 import os,unicodedata
@@ -1177,8 +1177,8 @@ def reconstructed(self:Workspace,
 @patch
 def reconstructions(self:Workspace, k): # images wanted
     "The first `k` images of the seeded shuffle, k×3×H×W, and what every decoder makes of them."
-    images = self.shuffled_images(k)
-    return images,decode_images(self.autoencoder().encoder, self.decoders(), images)
+    images,bs = self.shuffled_images(k),_read_at_once(self, self.config.bs)
+    return images,decode_images(self.autoencoder().encoder, self.decoders(), images, bs)
 
 # %% ../nbs/23_workspace.ipynb #a991be45
 @patch
