@@ -54,7 +54,7 @@ def _state(file):
 def _version(file):
     "Size, times of change and number in the file system, or None for a file that is not there."
     try: stat = file.stat()
-    except FileNotFoundError: return None
+    except (FileNotFoundError, NotADirectoryError): return None
     return stat.st_size,stat.st_mtime_ns,stat.st_ctime_ns,stat.st_ino
 
 def _is_entry(entry):

@@ -161,6 +161,13 @@ def test_weights_that_do_not_fit(tmp_path):
     assert not (tmp_path/'studies').exists()
 
 
+@pytest.mark.parametrize('out', ['notes.txt', 'empty/../notes.txt'])
+def test_a_file_is_no_place_for_a_study(tmp_path, out):
+    (tmp_path/'notes.txt').touch()
+    (tmp_path/'empty').mkdir()
+    one_line(aeclf(tmp_path, 'run', '--out', out), f'{out}: exists and is not a study; choose another folder')
+
+
 def test_help_needs_no_torch(tmp_path):
     code = "import sys; from aeclf.cli import main\ntry: main(sys.argv[1:])\nexcept SystemExit as e: assert not e.code\nassert not {'torch', 'fastai'} & set(sys.modules)"
     (tmp_path/'t.csv').write_text(',L,A\nL,1,0.9\nA,.5,1\n')
