@@ -190,8 +190,8 @@ def as_the_folder_is(path,   # of a study, which need not be there
         another = f'the study there has another configuration ({why})'
         raise BadInput(f'{path}: {another}; choose another folder (--out) or delete it')
     if path.exists() and (not path.is_dir() or any(p.name!=LOCK for p in path.iterdir())):
-        lost = _settings_lost(path) if path.is_dir() else ''
-        raise BadInput(f'{path}: {lost or "exists and is not a study; choose another folder"}')
+        why = _settings_lost(path) or 'exists and is not a study; choose another folder'
+        raise BadInput(f'{path}: {why}')
 
 # %% ../nbs/23_workspace.ipynb #c1d30002
 import os,unicodedata
