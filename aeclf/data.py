@@ -383,10 +383,13 @@ def source(pattern, # how one writes it, e.g. `'folder:PATH'`; the word before t
 
 # %% ../nbs/04_data.ipynb #52edcbb3
 @source('photos')
-def _photos_by_name(size=64, bs=32, device='cpu', quick=False):
-    "The photographs, in a quick study fewer crops of each."
-    few = dict(n_train=25, n_valid=16) if quick else {}
-    return photos(size, bs, device=device, **few)
+def _photos_by_name(size=64, bs=32, device='cpu', quick=False, limit=None):
+    "The photographs: 50 and 80 crops of each, in a quick study 25 and 16; of all of them together no more than `limit`."
+    most = (25, 16) if quick else (50, 80)
+    if limit and min(limit)<len(PHOTOS):
+        raise BadInput(f'limit={list(limit)}: there are {len(PHOTOS)} photographs; take at least one crop of each')
+    n_train,n_valid = (min(m, n//len(PHOTOS)) for m,n in zip(most, limit)) if limit else most
+    return photos(size, bs, n_train, n_valid, device)
 
 # %% ../nbs/04_data.ipynb #620bae6c
 def _registered(name):
@@ -410,22 +413,26 @@ def load(source,         # `'photos'`, or as the pattern of another of `SOURCES`
          seed=0,         # of a split that the source does not bring
          quick=False,    # few images, to see the way rather than the result
          framing='crop', # how images are cut from the pictures of a folder
-         limit=None,     # (training images, validation images) to take at most; not for `photos`
+         limit=None,     # (training images, validation images) to take at most
          skip_unreadable=False, # leave out what cannot be read in a folder, rather than stop
         ) -> DataLoaders:
     "The data set that `source` names."
     if framing not in FRAMINGS: raise unknown('framing', framing, FRAMINGS)
     found,path = _registered(source)
     if skip_unreadable and 'skip_unreadable' not in found.takes: raise _cannot_skip(source)
+    if limit and 'limit' not in found.takes: raise _knows_no_limit(source)
     few = (320, 160) if quick and 'quick' not in found.takes else None
     options = dict(size=size, bs=bs, device=device, seed=seed, quick=quick, framing=framing,
                    limit=limit or few, skip_unreadable=skip_unreadable, **path)
     return found.function(**{name: value for name,value in options.items() if name in found.takes})
 
+def _able(option): return ', '.join(o.pattern for o in SOURCES.values() if option in o.takes)
+
 def _cannot_skip(name):
-    able = ', '.join(o.pattern for o in SOURCES.values() if 'skip_unreadable' in o.takes)
-    where = f'only for the pictures of {able}, not for {name}'
+    where = f'only for the pictures of {_able("skip_unreadable")}, not for {name}'
     return BadInput(f'--skip-unreadable: {where}; leave it away')
+
+def _knows_no_limit(name): return BadInput(f'limit: for {_able("limit")}, not for {name}; leave it away')
 
 # %% ../nbs/04_data.ipynb #923564aa
 def _in_order(names):
