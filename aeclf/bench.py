@@ -532,8 +532,11 @@ def _from_one_batch(study, stage, took):
     if stage.name=='cross-evaluation': return n/c.bs*(len(c.classifiers)+2)*(read+took['']/2)
     if epochs is None: return 0.
     kind,_,name = stage.name.partition(' ')
-    step = 3*took[name] if kind=='classifier' else took.get(stage.name, took['autoencoder S']+read/len(c.classifiers))
+    both = took['autoencoder S']+read/len(c.classifiers)
+    steps = dict(classifier=lambda: 3*took[name], decoders=lambda: sum(took.get(f'decoder {n}', both) for n in c.classifiers))
+    step = steps.get(kind, lambda: took.get(stage.name, both))()
     watch = {'classifier': read/len(c.classifiers), 'autoencoder': took['']}.get(kind, 2*took['']+read)
+    if kind=='decoders': watch *= len(c.classifiers)
     return (epochs*_images_of(study, stage)*step+(epochs+1)*min(c.watch, n)*watch)/c.bs
 
 # %% ../nbs/27_bench.ipynb #b140003f

@@ -350,6 +350,8 @@ _HELP = dict(
     seeds='Repeat with so many seeds in all; more of them extend a finished study.',
     jobs='Stages that may be done at a time, each in a process of its own. A new study shares the threads of the machine '
          'between them, for good (or --set threads=1); with the same threads any number of jobs brings the same results.',
+    together='Train all decoders in one pass over the images, which is faster: each is trained as before, but all of them '
+             'see one order of the images. Part of the study from its beginning.',
     controls='Also train control decoders: pixels only, and classifiers with random weights; '
              'extends a finished study.',
     skip_unreadable='Leave out files of folder:PATH that cannot be read as images; '
@@ -369,6 +371,14 @@ _HELP = dict(
     quick='Few images and one epoch each: to see the way, not the result; at 64 pixels in under a minute.')
 
 def _option(name, *flags, **more): return typer.Option(*flags, help=_HELP[name], **more)
+
+# %% ../nbs/29_cli.ipynb #81800bcf
+def _asked_for(said, config, settings, extends, out):
+    "The configuration; the file or study that it goes by; and whether that is all that was said."
+    from aeclf.config import configure,read_settings
+    is_all = said==[None]*len(said) and not settings
+    if extends and is_all and not config: config = _study_to_extend(out)
+    return configure(*said, config, read_settings(settings or [])),config,is_all
 
 # %% ../nbs/29_cli.ipynb #81800bd0
 @app.command()
@@ -390,6 +400,7 @@ def run(
     device: Annotated[str, _option('device')] = 'auto',
     precision: Annotated[Optional[str], _option('precision')] = None,
     quick: Annotated[Optional[bool], _option('quick', '--quick')] = None,
+    together: Annotated[Optional[bool], _option('together', '--together')] = None,
     config: Annotated[Optional[Path], _option('config')] = None,
     settings: Annotated[Optional[list[str]], _option('set', '--set', metavar='KEY=VALUE')] = None,
     add: Annotated[Optional[list[str]], _option('add', '--add', metavar='NAME=…')] = None,
@@ -400,15 +411,14 @@ def run(
 
     Example: aeclf run --data folder:pets --size 64 --out studies/pets
     """
-    from aeclf.config import commented,read_settings
-    from aeclf.study import configure,study_folder
-    said = [data, classifiers, size, epochs, seed, quick, preset, autoencoder, pretrain, skip_unreadable, labels, precision, config]
-    if (add or accept) and not settings and said==[None]*len(said): config = _study_to_extend(out)
-    asked = configure(*said[:-1], config, read_settings(settings or []))
+    from aeclf.config import commented
+    from aeclf.study import study_folder
+    said = [data, classifiers, size, epochs, seed, quick, preset, autoencoder, pretrain, skip_unreadable, labels, precision, together]
+    asked,config,is_all = _asked_for(said, config, settings, bool(add or accept), out)
     folder = out or study_folder(asked.data)
     if print_config: return print(commented(_extended(asked, folder, add)), end='')
     if accept: _accept(folder, accept)
-    if config and said[:-1]==[None]*len(said[:-1]) and not settings: controls,seeds = _as_there(config, folder, controls, seeds)
+    if config and is_all: controls,seeds = _as_there(config, folder, controls, seeds)
     study = _study_of(asked, folder, device, controls, config)
     if classifiers is None: study.tell_of_files(print)   # a preset may name code that nobody typed
     _run_and_tell(study, add, seeds, jobs)

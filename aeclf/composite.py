@@ -161,15 +161,23 @@ def _graph_for(self:Composite, *parts):
     return torch.set_grad_enabled(torch.is_grad_enabled() and is_trained)
 
 @patch
+def decode(self:Composite, z, indices): # the code of images; returns them N×3×H×W, not clamped
+    "What the classifier gets to see of images that are encoded."
+    with self._graph_for('encoder', 'decoder'): return self.autoencoder.decoder(z, indices)
+
+@patch
 def reconstruct(self:Composite, x): # images N×3×H×W in [0, 1]; returns the same shape, not clamped
     "A_i(x): what the classifier gets to see."
     with self._graph_for('encoder'): code = self.autoencoder.encoder(x)
-    with self._graph_for('encoder', 'decoder'): return self.autoencoder.decoder(*code)
+    return self.decode(*code)
 
 @patch
-def forward(self:Composite, x): # images N×3×H×W in [0, 1]; returns logits N×K
-    seen = self.reconstruct(x)
+def read(self:Composite, seen): # images N×3×H×W; returns logits N×K
+    "What the classifier says of what it sees."
     with KeepingLess(): return self.classifier(seen)
+
+@patch
+def forward(self:Composite, x): return self.read(self.reconstruct(x)) # images N×3×H×W in [0, 1] to logits N×K
 
 # %% ../nbs/08_composite.ipynb #14000063
 class KeptCodes:

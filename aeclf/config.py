@@ -52,6 +52,7 @@ class Config:
     limit: tuple = ()               # (training images, validation images) at most; (): all
     skip_unreadable: bool = False   # leave out the files of a folder that are no readable images
     decoder_start: str = 'S'        # where decoders begin: `'S'`, A_S's; `'random'`
+    together: bool = False          # decoders are trained in one pass over the images, not one after the other
     panels: int = 25                # reconstruction panels that are drawn
     labels: str = 'data'            # `'own'`: no label is read, a classifier's answer on the original is true for it
     table1: bool = False            # also train the rows of Table 1 for every classifier
@@ -582,6 +583,7 @@ def configure(
     skip_unreadable=None, # as `Config` takes it
     labels=None,      # as `Config` takes it; default: the preset's, else `'data'`; of images:PATH `'own'`
     precision=None,   # as `Config` takes it; default: the preset's, else `'auto'`
+    together=None,    # as `Config` takes it; default: the preset's, else False
     config=None,      # a study.toml, or the folder of a study: what it says counts more than the preset
     settings=None,    # key → value, such as `{'lr.decoders': 0.001}`: these count more than all the rest
 ) -> Config:
@@ -589,7 +591,8 @@ def configure(
     if size is not None and not _COUNT.holds(size):
         raise BadInput(f'--size {size}: give the edge of the images in pixels, such as 64')
     said = _said(data=data, size=size, seed=seed, quick=quick, autoencoder=autoencoder,
-                 pretrain=pretrain, skip_unreadable=skip_unreadable, labels=labels, precision=precision)
+                 pretrain=pretrain, skip_unreadable=skip_unreadable, labels=labels, precision=precision,
+                 together=together)
     given,single = config_settings(config) if config else {},_checked_settings(settings or {})
     values = _below(preset, given, said | single) | said
     if (said | single).get('quick'): values |= _quickly()

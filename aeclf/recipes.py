@@ -7,8 +7,9 @@ Docs: https://aeclf.github.io/aeclf/recipes.html.md"""
 # %% auto #0
 __all__ = ['TABLE1_PARTS', 'optimizer', 'kept_file', 'in_its_precision', 'GivesBack', 'fit', 'history_file', 'keep',
            'train_classifier', 'classifier_stages', 'train_autoencoder', 'autoencoder_stages', 'fine_tune',
-           'first_and_last', 'ReadByAll', 'with_random_decoder', 'readers', 'train_decoder', 'decoder_stages',
-           'calibrate', 'train_control', 'control_stages', 'train_row', 'table1_stages', 'rows_of_table1']
+           'first_and_last', 'ReadByAll', 'ReadTogether', 'with_random_decoder', 'readers', 'train_decoder',
+           'train_together', 'decoder_stages', 'calibrate', 'train_control', 'control_stages', 'train_row',
+           'table1_stages', 'rows_of_table1']
 
 # %% ../nbs/24_recipes.ipynb #4eca0006
 from contextlib import contextmanager,nullcontext
@@ -26,7 +27,7 @@ from .stages import Stage,study_stages
 from .store import BadInput,atomic,make_folder,save_weights,trim_heap,writing
 from .tables import write_table
 from .training import Diverged,Kept,OPTIMIZERS,TrainedInBF16,WithoutState,ae_learner,classifier_learner,composite_learner
-from .training import naming_what_fits,try_step
+from .training import histories_of_each,naming_what_fits,together_learner,try_step
 from .unlabelled import Damaged
 from .workspace import DAMAGED,kept_in,weights_file
 
@@ -194,13 +195,13 @@ def fine_tune(ws,        # `Workspace`
     reading = partial(composite_learner, train=parts, labels=ws.config.labels)
     learner = ae_learner if pixels else reading
     learn = learner(dls, composite, opt_func=optimizer(ws), cbs=list(cbs))
-    with _codes(ws, composite, dls, parts): return fit(ws, learn, 'decoders', tell, curve)
+    keeping = nullcontext() if 'encoder' in parts else _codes(ws, composite.autoencoder.encoder, dls)
+    with keeping: return fit(ws, learn, 'decoders', tell, curve)
 
-def _codes(ws, composite, dls, parts):
+def _codes(ws, encoder, dls):
     "Keep the codes of images that come again, where a frozen encoder is slow; else nothing."
     come_again = getattr(dls.train_ds, 'fixed_views', None) is not None
-    if 'encoder' in parts or not come_again or ws.device!='cpu': return nullcontext()
-    return keeping_codes(composite.autoencoder.encoder)
+    return keeping_codes(encoder) if come_again and ws.device=='cpu' else nullcontext()
 
 def first_and_last(values, # Series
                    digits, # decimals
@@ -234,6 +235,21 @@ class ReadByAll(Callback):
         "The history with a column for each classifier."
         return history.join(pd.DataFrame(self.rows, index=history.index))
 
+class ReadTogether(ReadByAll):
+    "The same of all autoencoders that are trained in one pass."
+    def after_epoch(self):
+        decoders = {name: c.autoencoder.decoder for name,c in self.model.each.items()}
+        result = cross_evaluate(self.model.encoder, decoders, self.classifiers, self.dl, **self.how)
+        self.rows.append(result.accuracy().loc[list(decoders)])
+
+    def state_dict(self): return dict(rows=[rows.to_dict('index') for rows in self.rows])
+    def load_state_dict(self, held): self.rows = [pd.DataFrame.from_dict(rows, 'index') for rows in held['rows']]
+
+    def joined(self, histories): # of the training, by name
+        "The histories, each with a column for each classifier."
+        def of(name, history): return pd.DataFrame([rows.loc[name] for rows in self.rows], index=history.index)
+        return {name: history.join(of(name, history)) for name,history in histories.items()}
+
 # %% ../nbs/24_recipes.ipynb #b2dc1e5f
 def with_random_decoder(ws, # `Workspace`
                         autoencoder, # `SegNet`
@@ -265,12 +281,48 @@ def train_decoder(ws,   # `Workspace`
     keep(ws, auto.decoder, 'decoders', name, f'A_{name}', reading.joined(history))
     return f'{ws.words.short} {first_and_last(history.accuracy, 2)}'
 
+# %% ../nbs/24_recipes.ipynb #24070002
+def _begun(ws, encoder, classifier):
+    "A_i∘i before its decoder is fine-tuned, with an encoder that is there."
+    auto = ws.autoencoder()
+    auto.encoder = encoder
+    if ws.config.decoder_start=='random': with_random_decoder(ws, auto)
+    return Composite(auto, classifier)
+
+def train_together(ws,    # `Workspace`
+                   names, # of classifiers, none of which came later
+                   tell,  # called with the fraction done
+                  ) -> str: # a few words
+    "Fine-tune the decoders of several classifiers in one pass."
+    c,encoder,classifiers = ws.config,ws.autoencoder().encoder,{n: ws.classifier(n) for n in readers(ws, names[0])}
+    reading = ReadTogether(classifiers, ws.loaders().valid, ws.targets, c.labels, ws.measuring)
+    composites,dls = {n: _begun(ws, encoder, classifiers[n]) for n in names},ws.loaders()
+    learn = together_learner(dls, composites, ws.targets, c.labels, opt_func=optimizer(ws), cbs=[reading])
+    with _codes(ws, encoder, dls): history = fit(ws, learn, 'decoders', tell, 'decoders')
+    each = histories_of_each(learn, history)
+    for name,of_it in reading.joined(each).items():
+        keep(ws, composites[name].autoencoder.decoder, 'decoders', name, f'A_{name}', of_it)
+    gone = ', '.join(f'{name} {first_and_last(of_it.accuracy, 2)}' for name,of_it in each.items())
+    return f'{ws.words.short} {gone}'
+
+# %% ../nbs/24_recipes.ipynb #24070003
+def _needs_of_decoder(ws, name):
+    return [weights_file('autoencoder', 'S'), *(weights_file('classifiers', o) for o in readers(ws, name))]
+
+def _stage_of_all(ws, names):
+    "The stage that trains several decoders in one pass."
+    files = [(history_file(f'A_{n}'), weights_file('decoders', n)) for n in names]
+    needs = _needs_of_decoder(ws, names[0])
+    def work(tell):
+        with ws.doing('decoders', needs): return train_together(ws, names, tell)
+    return Stage('decoders', needs, [f for pair in files for f in pair], work, after=[])
+
 @study_stages
 def decoder_stages(ws):
-    of_S = weights_file('autoencoder', 'S')
-    needs = lambda n: [of_S, *(weights_file('classifiers', o) for o in readers(ws, n))]
-    return [_training_stage(ws, f'decoder {n}', needs(n), f'A_{n}', weights_file('decoders', n),
-                            partial(train_decoder, ws, n)) for n in ws.config.classifiers]
+    together = [n for n in ws.config.classifiers if n not in ws.config.added] if ws.config.together else []
+    alone = [_training_stage(ws, f'decoder {n}', _needs_of_decoder(ws, n), f'A_{n}', weights_file('decoders', n),
+                             partial(train_decoder, ws, n)) for n in ws.config.classifiers if n not in together]
+    return [_stage_of_all(ws, together), *alone] if together else alone
 
 # %% ../nbs/24_recipes.ipynb #24a10001
 def _keep_statistics(model):

@@ -9,7 +9,8 @@ __all__ = ['OPTIMIZERS', 'PRECISIONS', 'LABELS', 'WithoutState', 'Tell', 'TellBa
            'PolySchedule', 'check_callbacks', 'packed', 'unpacked', 'write_kept', 'read_kept', 'say_goes_on',
            'KeepTraining', 'Kept', 'cross_entropy', 'LookAtBatches', 'classifier_learner', 'TrainedInBF16',
            'has_bfloat16', 'TargetIsInput', 'pixel_loss', 'TargetIsOwnAnswer', 'ReconstructionLearner', 'ae_learner',
-           'composite_learner', 'try_step', 'largest_that_fits', 'OutOfMemory', 'naming_what_fits', 'plot_histories']
+           'composite_learner', 'Together', 'LossOfEach', 'EachSmoothed', 'TargetsAreOwnAnswers', 'together_learner',
+           'histories_of_each', 'try_step', 'largest_that_fits', 'OutOfMemory', 'naming_what_fits', 'plot_histories']
 
 # %% ../nbs/09_training.ipynb #7cd96465
 import math,time,traceback,warnings
@@ -18,7 +19,7 @@ from contextlib import contextmanager,nullcontext
 from enum import Enum
 from functools import partial
 from pathlib import Path
-from types import BuiltinFunctionType,FunctionType,MethodType
+from types import BuiltinFunctionType,FunctionType,MethodType,SimpleNamespace
 import matplotlib.pyplot as plt,numpy as np,pandas as pd,torch
 import torch.nn.functional as F
 from fastcore.basics import patch
@@ -28,10 +29,12 @@ from fastai.callback.fp16 import MixedPrecision
 from fastai.callback.progress import CSVLogger,ProgressCallback
 from fastai.callback.schedule import ParamScheduler
 from fastai.callback.tracker import SaveModelCallback
-from fastai.learner import Learner,Metric
+from fastai.learner import AvgSmoothLoss,Learner,Metric
 from fastai.metrics import accuracy
 from fastai.optimizer import Adam,SGD
 from fastai.torch_core import to_float
+from torch import nn
+from torch.autograd.function import once_differentiable
 from torch.utils.data import IterableDataset
 from .classifiers import IMAGENET_STD
 from .composite import fast_layout,in_fast_layout,unfreeze
@@ -95,7 +98,7 @@ class FiniteLoss(Callback):
     order = -20   # before anything is kept, and before a callback of fastai's that ends such a training as a good one
     def after_batch(self):
         loss = self.loss.detach().float().mean().item()
-        if not math.isfinite(loss): raise self.diverged(f'the loss is {loss:g}')
+        if not math.isfinite(loss): raise self.diverged(f'the loss{getattr(self.loss_func, "culprit", "")} is {loss:g}')
 
     def diverged(self, what):
         if not self.training and not self.pct_train: return Diverged(f'{what} before any training; {_BROKEN_BEFORE}')
@@ -265,7 +268,7 @@ def _where_it_can_be(storage, place):
 def _frozen_names(learn):
     "The parameters that nobody trains."
     trained = {id(p) for p in learn.opt.all_params().itemgot(0)}
-    named = learn.model.named_parameters()
+    named = learn.model.named_parameters(remove_duplicate=False)   # several composites share an encoder
     return {n for n,p in named if not p.requires_grad and id(p) not in trained}
 
 def _pack_network(learn):
@@ -571,14 +574,19 @@ def _like_images(dls, model):
     device = next((p.device for p in model.parameters()), 'cpu')
     return torch.zeros(2, *shape, dtype=torch.float32, device=device) if len(shape)==3 else None
 
-def _learner(dls, model, loss, metrics=(), cbs=(), kind=Learner, labelled=True, **kw):
-    "A learner of the given kind, with the defaults of this page where `kw` does not say otherwise."
-    kw,looks = dict(opt_func=OPTIMIZERS['adam'], wd=1e-4) | kw,_looking_at(dls, labelled)
+def _laid_out(dls, model):
+    "The model in the layout that is fast for the images of the loaders."
     images = _like_images(dls, model)
     model = model.to(memory_format=torch.channels_last) if images is None else in_fast_layout(model, images)
     layout = fast_layout(getattr(dls, 'device', None))
-    if layout==torch.contiguous_format: model = model.to(memory_format=layout)
+    return model.to(memory_format=layout) if layout==torch.contiguous_format else model
+
+def _learner_of(dls, model, loss, metrics=(), cbs=(), kind=Learner, labelled=True, **kw):
+    "A learner of the given kind, with the defaults of this page where `kw` does not say otherwise."
+    kw,looks = dict(opt_func=OPTIMIZERS['adam'], wd=1e-4) | kw,_looking_at(dls, labelled)
     return kind(dls, model, loss_func=loss, metrics=list(metrics), cbs=[*looks, *cbs], **kw)
+
+def _learner(dls, model, *args, **kw): return _learner_of(dls, _laid_out(dls, model), *args, **kw)
 
 def _thawed(model):
     "The `model`, free to be trained also if a composite has frozen it."
@@ -726,6 +734,117 @@ def composite_learner(dls,       # DataLoaders of images in [0, 1] and labels
     return _learner(dls, trained, cross_entropy, [accuracy], kind=ReconstructionLearner,
                     labelled=labels=='data', **kw)
 
+# %% ../nbs/09_training.ipynb #14070002
+class Together(nn.Module):
+    "Composites that share one frozen encoder; the decoder of each is trained."
+    def __init__(self,
+        composites, # mapping of names to `Composite`s with the same encoder
+    ):
+        super().__init__()
+        self.names = list(composites)
+        self.composites = nn.ModuleList(c.train_only('decoder') for c in composites.values())
+        if len({id(c.autoencoder.encoder) for c in self.composites})!=1: raise ValueError(_ONE_ENCODER)
+
+    @property
+    def each(self): return dict(zip(self.names, self.composites)) # the composites by name
+    @property
+    def encoder(self): return self.composites[0].autoencoder.encoder
+
+    def forward(self, x): # N×3×H×W in [0, 1]; returns its code
+        with torch.no_grad(): return self.encoder(x)
+
+_ONE_ENCODER = 'the composites have different encoders; give them the same object'
+
+# %% ../nbs/09_training.ipynb #14070004
+class _WithGradients(torch.autograd.Function):
+    "A loss whose gradients are there already."
+    @staticmethod
+    def forward(ctx, loss, gradients, *parameters):
+        ctx.gradients = gradients
+        return loss.clone()
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad): return None,None,*(grad*g for g in ctx.gradients)
+
+class LossOfEach:
+    "Sum of the cross-entropies of composites, each with its gradients before the next one reads."
+    def __init__(self,
+        together, # `Together`
+        columns=None, # name → column of the labels, where there are several
+    ): self.together,self.columns,self.losses,self.hits = together,columns,{},{}
+
+    def _wanted(self, name, labels): return labels[:,self.columns[name]] if labels.ndim==2 else labels
+
+    def _step(self, name, composite, code, labels):
+        "The parameters of one decoder and their gradients; none where no gradient is asked for."
+        logits,wanted = composite.read(composite.decode(*code)),self._wanted(name, labels)
+        loss = cross_entropy(logits, wanted)
+        self.losses[name],self.hits[name] = loss.detach(),accuracy(logits.detach(), wanted)
+        trained = [p for p in composite.autoencoder.decoder.parameters() if p.requires_grad]
+        return (trained, torch.autograd.grad(loss, trained)) if loss.requires_grad else ([], [])
+
+    def __call__(self, code, labels): # of images: their code; N, or N × columns
+        steps = [self._step(name, c, code, labels) for name,c in self.together.each.items()]
+        trained,gradients = ([o for part in parts for o in part] for parts in zip(*steps))
+        total = sum(self.losses.values())
+        return _WithGradients.apply(total, gradients, *trained) if trained else total
+
+    @property
+    def culprit(self): # words on the first whose loss is no number
+        return next((f' of A_{n}' for n,loss in self.losses.items() if not math.isfinite(loss)), '')
+
+# %% ../nbs/09_training.ipynb #14070006
+class EachSmoothed(Callback):
+    "The training loss of every decoder, epoch by epoch."
+    def __init__(self): self.rows,self.now = [],{}
+    def before_fit(self): self.now = {name: AvgSmoothLoss() for name in self.model.names}
+    def after_batch(self):
+        if not self.training: return
+        for name,loss in self.loss_func.losses.items(): self.now[name].accumulate(SimpleNamespace(loss=loss))
+    def after_epoch(self): self.rows.append({name: float(o.value) if o.count else float('nan') for name,o in self.now.items()})
+
+    def state_dict(self): return dict(rows=self.rows, now={k: (o.count, o.val) for k,o in self.now.items()})
+    def load_state_dict(self, held):
+        self.rows,self.now = list(held['rows']),{k: AvgSmoothLoss() for k in held['now']}
+        for k,(count,val) in held['now'].items(): self.now[k].count,self.now[k].val = count,val
+
+class TargetsAreOwnAnswers(TargetIsOwnAnswer):
+    "The same for several classifiers, a column each."
+    def __init__(self, classifiers): self.each = [TargetIsOwnAnswer(c) for c in classifiers]
+    def answers(self, images): return torch.stack([o.answers(images) for o in self.each], 1)
+
+# %% ../nbs/09_training.ipynb #14070007
+def _looked_up(kind, values, name):
+    "A metric of fastai that was measured with the loss."
+    def metric(code, labels): return values[name]
+    metric.__name__ = f'{kind} {name}'
+    return metric
+
+def together_learner(dls,        # DataLoaders of images in [0, 1] and labels
+                     composites, # mapping of names to `Composite`s with the same encoder
+                     columns=None, # name → column of the labels, where there are several
+                     labels='data', # one of `LABELS`
+                     **kw,       # further arguments of fastai's `Learner`
+                    ) -> Learner:
+    "Train the decoders of all composites in one pass, each with the cross-entropy of its classifier."
+    if labels not in LABELS: raise unknown('labels', labels, LABELS)
+    model = Together({name: _laid_out(dls, c.train_only('decoder')) for name,c in composites.items()})
+    own = [TargetsAreOwnAnswers([c.classifier for c in model.composites])] if labels=='own' else []
+    if own: columns = {name: k for k,name in enumerate(model.names)}
+    loss,kw['cbs'] = LossOfEach(model, columns),[*own, EachSmoothed(), *kw.get('cbs', [])]
+    metrics = [_looked_up(*what, n) for n in model.names for what in (('loss', loss.losses), ('accuracy', loss.hits))]
+    return _learner_of(dls, model, loss, metrics, labelled=labels=='data', **kw)
+
+def histories_of_each(learn,   # of `together_learner`
+                      history, # that its `fit_poly` returned
+                     ) -> dict: # name → history as `fit_poly` returns it
+    "The history of every decoder."
+    smoothed = next(cb for cb in learn.cbs if isinstance(cb, EachSmoothed))
+    of_training = pd.DataFrame(smoothed.rows, index=history.index, columns=learn.model.names)
+    return {n: pd.DataFrame(dict(epoch=history.epoch, train_loss=of_training[n], valid_loss=history[f'loss {n}'],
+                                 accuracy=history[f'accuracy {n}'])) for n in learn.model.names}
+
 # %% ../nbs/09_training.ipynb #13f00002
 def _zeros(learn, size, n): return torch.zeros(n, 3, size, size, device=getattr(learn.dls, 'device', None))
 
@@ -734,6 +853,10 @@ def _let_go(learn):
     learn._end_cleanup()
     learn.loss_grad = None
 
+def _any_target(learn, x):
+    "What a training could ask of images."
+    return x if learn.loss_func is pixel_loss else torch.zeros(len(x), dtype=torch.long, device=x.device)
+
 def try_step(learn, # fastai Learner; its weights are spoilt
              size,  # edge of the images
              bs,    # images in the batch
@@ -741,7 +864,7 @@ def try_step(learn, # fastai Learner; its weights are spoilt
     "Two steps of a training with so many images; the error that they end with, if they do not fit."
     _let_go(learn)
     x = _zeros(learn, size, bs)
-    y = x if learn.loss_func is pixel_loss else torch.zeros(bs, dtype=torch.long, device=x.device)
+    y = _any_target(learn, x)
     if learn.opt is None: learn.create_opt()
     in_bf16 = any(isinstance(cb, TrainedInBF16) for cb in learn.cbs)
     model = learn.model.to(x.device).train()
@@ -751,7 +874,8 @@ def try_step(learn, # fastai Learner; its weights are spoilt
         learn.opt.step()
         learn.opt.zero_grad()
     del x,y,loss
-    with torch.no_grad(): model.eval()(_zeros(learn, size, batch_to_read(bs, (size, size))))
+    x = _zeros(learn, size, batch_to_read(bs, (size, size)))
+    with torch.no_grad(): learn.loss_func(model.eval()(x), _any_target(learn, x))
 
 # %% ../nbs/09_training.ipynb #13f00003
 def _fits(step, bs):

@@ -116,6 +116,29 @@ def test_signals(undisturbed, tmp_path, name, code):
     same(out, whole)
 
 
+def test_decoders_in_one_pass_go_on(pictures, tmp_path):
+    "Stopped in the middle of an epoch, all of them go on; the others' files stay when a classifier is added."
+    run = ['run', '--data', f'folder:{pictures}', *TINY, '--together', '--set', 'bs=4', '--out']
+    whole,out,log = tmp_path/'whole', tmp_path/'stopped', tmp_path/'log'
+    assert (done := aeclf(tmp_path, *run, whole)).returncode == 0, done.stderr
+    shutil.copytree(whole, out)
+    (out/'decoders'/'R.safetensors').unlink()
+    process = start([*run, out], log)
+    kept = out/'unfinished'/'decoders'/'training.pt'
+    while not kept.exists(): time.sleep(0.01); assert process.is_alive(), log.read_text()
+    os.kill(process.pid, signal.SIGINT)
+    process.join()
+    assert process.exitcode == 130 and 'stopped in decoders' in log.read_text()
+    again = start([*run, out], log)
+    again.join()
+    assert again.exitcode == 0 and re.search(r'decoders +goes on (at epoch 2 of 2|after the last epoch)', log.read_text())
+    same(out, whole)
+    before = {p.name: p.read_bytes() for p in (out/'decoders').iterdir()}
+    assert (more := aeclf(tmp_path, 'run', '--out', out, '--add', 'V=small/vgg')).returncode == 0, more.stderr
+    assert list(ledger(out)).count('decoder V') == 1
+    assert {p.name: p.read_bytes() for p in (out/'decoders').iterdir() if p.name in before} == before
+
+
 halting = '''
 import time
 from pathlib import Path
