@@ -302,7 +302,7 @@ SCALES = { # scale → letter → name
                  I='torchvision/inception_v3', R='torchvision/resnet50')}
 
 # %% ../nbs/06_classifiers.ipynb #6a1000f0
-import copy,difflib,json
+import copy,difflib,json,logging
 import pandas as pd
 from contextlib import contextmanager
 from functools import cache
@@ -506,6 +506,15 @@ def _still_random(net, fresh):
     untouched = zip(net.named_parameters(), fresh.parameters())
     return next((k for (k,p),q in untouched if p.numel()>1 and p.std()>0 and torch.equal(p, q)), None)
 
+@contextmanager
+def _unheard(name):
+    "Within the block a library logs nothing; what goes wrong there is raised."
+    log = logging.getLogger(name)
+    before = log.level
+    log.setLevel(logging.CRITICAL+1)
+    try: yield
+    finally: log.setLevel(before)
+
 def _read_by_timm(name, file, n_classes):
     "The tensors in a file as it was published, converted by timm."
     import timm
@@ -513,7 +522,7 @@ def _read_by_timm(name, file, n_classes):
     source = dict(file=str(file), num_classes=n_classes, custom_load=Path(file).suffix=='.npz')
     with seeded(_ODD): fresh = timm.create_model(name, num_classes=n_classes)
     try:
-        with seeded(_ODD): net = timm.create_model(name, True, num_classes=n_classes, pretrained_cfg_overlay=source)
+        with seeded(_ODD), _unheard('timm'): net = timm.create_model(name, True, num_classes=n_classes, pretrained_cfg_overlay=source)
     except Exception as e: raise _not_whole(file, e) from e   # torch and timm raise nearly everything
     if missing := _still_random(net, fresh): raise _not_whole(file, f'{missing} is missing')
     return net.state_dict()

@@ -742,11 +742,17 @@ def _split_notes(folder, missing, learnt, measured):
     fifth = f'a fifth of {folder.resolve().name}/ is measured, by the hash of the paths'
     return [f'no {missing}: {fifth}, {measured}; to train on {learnt}']
 
-def _pictures_notes(path, train, valid, copies, parts, bad):
+def _missing_part(path):
+    "Which of the two parts a folder of pictures lacks, in words."
+    names = [name.casefold() for name,d in _subfolders(path).items() if image_files(d)]
+    held = [any(n in part for n in names) for part in (_TRAIN, _VALID)]
+    return {(True, False): 'valid/', (False, True): 'train/'}.get(tuple(held), 'train/ and valid/')
+
+def _pictures_notes(path, train, valid, copies, parts, bad, limit):
     "What a reader of the study should know of how the pictures were found."
-    learnt,measured = (f'{len(o):,} pictures' for o in (train, valid))
+    learnt,measured = (f'{len(_limited(o, n)):,} pictures' for o,n in zip((train, valid), limit or (None, None)))
     notes = [f'to train on {learnt}; to measure on {measured}']
-    if parts is None: notes = _split_notes(path, 'train/ and valid/', learnt, measured)
+    if parts is None: notes = _split_notes(path, _missing_part(path), learnt, measured)
     outside = ' and '.join(f'{d.name}/' for d in parts or ())
     n_used = len(train)+len(valid)+len(copies)
     return notes+_copies_notes(copies)+_left_out_notes(path, n_used, len(bad), outside)
@@ -773,7 +779,7 @@ def images(path,         # folder of pictures at any depth, or of train/ and val
     train,valid,copies = _split_pictures(path, parts, bad)
     scales,said = scales_of(spans, path)
     dls = _picture_loaders(train, valid, None, path, size, bs, framing, limit, device, num_workers, scales)
-    dls.notes = _pictures_notes(path, train, valid, copies, parts, bad)+said
+    dls.notes = _pictures_notes(path, train, valid, copies, parts, bad, limit)+said
     dls.skipped,dls.read,dls.lacks = bad,copies,NO_LABELS
     dls.folders = [d.name for d in parts or ()] or ['.']
     return dls
@@ -911,9 +917,9 @@ def _imagenet_left_out(path, parts):
     passed = {file: why for found in passed for file,why in found.items()}
     return left_out_notes(passed, **{'pictures in other folders': sum(map(len, below))})
 
-def _imagenet_notes(path, train, valid, parts):
+def _imagenet_notes(path, train, valid, parts, limit):
     "What a reader of the study should know of ImageNet as it is here."
-    learnt,measured = _counted(train),_counted(valid)
+    learnt,measured = (_counted(_limited(o, n)) for o,n in zip((train, valid), limit or (None, None)))
     told = [f'to train on {learnt}; to measure on {measured}']
     if not parts[0]: told = _split_notes(parts[1], 'train/', learnt, measured)
     elif not parts[1]: told = _split_notes(parts[0], 'val/', learnt, measured)
@@ -947,6 +953,6 @@ def imagenet(path,           # folder with train/ and val/, or with one of them,
         train,valid,copies = _apart(*_split_by_path(_synset_items(parts[0] or parts[1]), path), path, limit and limit[1])
         of_copies = _copies_notes(copies)
     dls = _picture_loaders(train, valid, synsets(), path, size, bs, framing, limit, device, num_workers)
-    dls.notes,dls.lacks = _imagenet_notes(path, train, valid, parts)+of_copies,_what_lacks(train, parts)
+    dls.notes,dls.lacks = _imagenet_notes(path, train, valid, parts, limit)+of_copies,_what_lacks(train, parts)
     dls.read,dls.folders = copies,[d.name for d in parts] if all(parts) else ['.']
     return dls

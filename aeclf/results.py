@@ -476,9 +476,10 @@ def _transfer_caption(words):
        later=True, corner='autoencoder', painters=True)
 def transfer_table(ws):
     told,r = transfer(ws.boot),readings(ws.boot)
-    with np.errstate(divide='ignore', invalid='ignore'): shares = r.read/r.original[:,None]
     names = ['of_original_low', 'of_original', 'of_original_high']
-    tails = [np.quantile(shares, q, axis=0).ravel() for q in r.tails]
+    with np.errstate(divide='ignore', invalid='ignore'):   # of a resample in which an original is never recognised
+        shares = r.read/r.original[:,None]
+        tails = [np.quantile(shares, q, axis=0).ravel() for q in r.tails]
     told = told.assign(**dict(zip(names, [tails[0], shares.mean(0).ravel(), tails[1]])))
     of_gain = gain_shares(ws.boot)
     return _by_first_column(told.assign(of_own_gain_low=of_gain.low, of_own_gain=of_gain['mean'],

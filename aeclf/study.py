@@ -61,7 +61,8 @@ def _stages_in_turn(self:Study):
 
 # %% ../nbs/26_study.ipynb #c1d60004
 from .config import config_text,named_files
-from .stages import alone,seen_again,take_as_left,write_listing
+import unicodedata
+from .stages import alone,read_listing,seen_again,take_as_left,write_listing
 from .store import atomic,digest,unknown
 from .workspace import as_the_folder_is,code_of,copy_of,file_entry,is_entered,kept_in,list_collection,listing_file
 
@@ -109,7 +110,7 @@ _TAKEN = 'taken as they are now, this study had no record of them'
 def _meaning(config):
     "A digest of what settings mean: what files are known by stands in place of their names."
     named,text = named_files(config),config_text(replace(config, files={}))
-    text = text.replace('precision = "auto"\n', '')   # means what it meant before there was this setting
+    for new in ('precision = "auto"\n', 'together = false\n'): text = text.replace(new, '')   # as before there were these settings
     for written in sorted(named, key=len, reverse=True):
         known = {k: v for k,v in config.files.get(written, {}).items() if k in ('digest', 'imports')}
         text = text.replace(written, digest(known) if known else named[written])
@@ -120,6 +121,18 @@ def _keep_settings(self:Study, begin=False):
     "Write study.toml; `begin`: and the ledger too, where there is none."
     with self.ledger.keeping('study.toml', begin=begin, settings=_meaning(self.config)):
         write_config(self.config, self.path/'study.toml')
+
+@patch
+def _note_measured_before(self:Study):
+    "Keep a note where A_S is pre-trained on pictures that are measured; of shards nobody can tell."
+    files = [listing_file(self.path, which) for which in ('data', 'pretrain')]
+    if not all(f.is_file() for f in files): return
+    data,other = map(read_listing, files)
+    digests,known = ({unicodedata.normalize('NFC', n): o.digest for n,o in data.items() if o},
+                     {o.digest for o in other.values() if o and o.digest})
+    n = sum(digests.get(name) in known for name in getattr(self.images.valid_ds, 'ids', ()))
+    if n: self.add_note(f'{n:,} of the measured pictures are among those that A_S is pre-trained on '
+                        f'({self.config.pretrain}): it has seen what it is measured on; give others')
 
 @patch
 def _take_files(self:Study, new):
@@ -378,7 +391,9 @@ def prepare(self:Study,
         lowered = not new and self.take_lowered_rates()   # before anything writes the settings
         self._take_threads(jobs)
         self._take_files(new)
-        if new: self.keep_notes()
+        if new:
+            self._note_measured_before()
+            self.keep_notes()
         else: self.check_room(studies, jobs)   # which looks at what it names outside
         if lowered: self._keep_settings()
 

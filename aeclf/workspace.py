@@ -360,7 +360,8 @@ def _another(written, entry, kind):
         return (f'{written} is {Path(written).absolute()} here, in this study it is {there}, and the two differ; '
                 'name that one, or choose another folder (--out)')
     changed = f'{_changed_in(written, written, entry, kind) or written} has changed since this study began'
-    return f'{changed}; put it back as it was, or choose another folder (--out)'
+    apart = ', put a further network into a file of its own' if kind=='code' else ''
+    return f'{changed}; put it back as it was{apart}, or choose another folder (--out)'
 
 def files_begun_with(path,   # of a study, which need not be there
                      config, # a `Config`
@@ -1032,10 +1033,18 @@ def _check_labels(self:Workspace):
         raise BadInput(f'{c.data}: these pictures have no labels; give labels own (--labels own)')
 
 @patch
+def _note_unnamed(self:Workspace):
+    "Keep a note where classes that nobody has named are compared with each other."
+    for n,names in self._unnamed.items():
+        same = f'nobody has named their {n:,} classes, which are taken to be the same, number by number'
+        if len(names)>1: self.add_note(f'{", ".join(names)}: {same}')
+
+@patch
 def _note_answers(self:Workspace, name, most=100):
     "Keep a note where a network says nearly always the same, as that is what it will keep."
     ds,initial = self.loaders(name).valid_ds,self.initial(name)
     names,model = self.names_of(name, initial),self.ready(initial)
+    if names==[str(k) for k in range(len(names))]: self._unnamed.setdefault(len(names), []).append(name)
     picked = range(0, len(ds), -(-len(ds)//most))
     images = stacked(ds, picked)
     with torch.no_grad(): said = [model(x.to(self.device)).argmax(1).cpu() for x in images.split(16)]
@@ -1062,12 +1071,14 @@ def check_classifiers(self:Workspace, names): # some of its classifiers
         if name in self.networks: _handed(name, self.networks[name], self.vocab(name))
     self._check_image_size()
     self._check_learnable()
+    self._unnamed = {}   # how many classes → the classifiers whose classes have no names
     note = self._note_order if self.config.labels=='data' else self._note_answers
     with seeded(self.config.seed):
         for name in names:
             self._check_reading(name)
             self._check_code(name)
         for name in filter(self.comes_trained, names): note(name)
+        self._note_unnamed()
         if self.controls:
             for name in names: self.initial(name, trained=False)
 
@@ -1109,14 +1120,15 @@ def accuracy(self:Workspace):
     "Top-1 accuracies in [0, 1], rows × classifiers."
     return self.crosseval.accuracy()
 
-_NOTHING = ('no classifier recognises anything on its own autoencoder, so there is no RRC; train A_S and '
+_NOTHING = ('no classifier {} on its own autoencoder, so there is no RRC; train A_S and '
             'the decoders longer (--epochs), with more pictures, or take a larger autoencoder (widths)')
 
 @patch(as_prop=True)
 def compared(self:Workspace):
     "The accuracies of which RRC is made: a classifier at 0 on its own autoencoder is left out."
     known = comparable(self.accuracy)
-    if known.empty: raise BadInput(f'{self.path}: {_NOTHING}')
+    does = 'keeps any answer' if self.config.labels=='own' else 'recognises anything'
+    if known.empty: raise BadInput(f'{self.path}: {_NOTHING.format(does)}')
     return known
 
 @patch

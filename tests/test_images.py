@@ -198,6 +198,14 @@ def test_pictures_at_any_depth(tmp_path, folders, sizes, words):
     assert ('left out: 5 pictures outside of train/ and val/' in dls.notes) == (len(folders) == 3)
 
 
+@pytest.mark.parametrize('folders, words', [(['a'], 'no train/ and valid/'), (['train'], 'no valid/'), (['val'], 'no train/')])
+def test_what_is_used_and_what_is_missing_is_said(tmp_path, folders, words):
+    for k, name in enumerate(folders): drawn(tmp_path/name, 20, seed=k)
+    dls = load(f'images:{tmp_path}', 32, 4, limit=(5, 3))
+    assert (len(dls.train_ds), len(dls.valid_ds)) == (5, 3)
+    assert dls.notes[0].startswith(f'{words}: ') and dls.notes[0].endswith('by the hash of the paths, 3 pictures; to train on 5 pictures')
+
+
 @pytest.mark.parametrize('make, words', [
     (lambda p: None, 'no such folder'), (lambda p: p.mkdir(), 'no images below it'), (lambda p: drawn(p, 1), 'only one image'),
     (lambda p: (drawn(p, 3)/'00.png').write_bytes(b'x'), '00.png: cannot be read as an image'),

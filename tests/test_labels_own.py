@@ -72,6 +72,23 @@ def test_answers_are_compared_where_the_classes_are_the_same(handed):
     assert handed.progress() and all(entry for _,entry,_ in handed.progress())
 
 
+def test_what_is_taken_for_the_same_is_noted(pictures, tmp_path):
+    "Classes without names are compared number by number; pictures that A_S has seen are measured: both are said."
+    config = small(f'images:{pictures}', pretrain=f'folder:{pictures}')
+    study = Study(config, tmp_path/'noted', 'cpu', networks={'one': Colours(), 'other': Colours(), 'third': Parts()})
+    study.prepare()
+    notes = (study.path/'notes.txt').read_text()
+    assert 'one, other: nobody has named their 3 classes' in notes and 'third: nobody' not in notes
+    assert f'{len(study.images.valid_ds)} of the measured pictures are among those that A_S is pre-trained on' in notes
+
+
+def test_decoders_in_one_pass_keep_the_answers_of_each(pictures, networks, tmp_path):
+    study = Study(small(f'folder:{pictures}', together=True), tmp_path/'at_once', 'cpu', networks=networks)
+    study.run(done=lambda *args: None)
+    assert 'decoders' in study.ledger.entries and (study.accuracy.loc['original'] == 1).all()
+    test_decoders_learn_to_keep_the_answers(study)
+
+
 def measured(study, *more):
     "The study as far as the cross-evaluation, and the stages `more`."
     study.prepare()
