@@ -123,18 +123,6 @@ def _keep_settings(self:Study, begin=False):
         write_config(self.config, self.path/'study.toml')
 
 @patch
-def _note_measured_before(self:Study):
-    "Keep a note where A_S is pre-trained on pictures that are measured; of shards nobody can tell."
-    files = [listing_file(self.path, which) for which in ('data', 'pretrain')]
-    if not all(f.is_file() for f in files): return
-    data,other = map(read_listing, files)
-    digests,known = ({unicodedata.normalize('NFC', n): o.digest for n,o in data.items() if o},
-                     {o.digest for o in other.values() if o and o.digest})
-    n = sum(digests.get(name) in known for name in getattr(self.images.valid_ds, 'ids', ()))
-    if n: self.add_note(f'{n:,} of the measured pictures are among those that A_S is pre-trained on '
-                        f'({self.config.pretrain}): it has seen what it is measured on; give others')
-
-@patch
 def _take_files(self:Study, new):
     "Enter the files from outside that are not entered yet, and keep what is kept of them."
     entries = self._new_entries()
@@ -155,6 +143,19 @@ def _note_times(self:Study, which, listing, files):
     try:
         with alone(kept_in(self.path)), self._keeping(file): write_listing(again, file)
     except (OSError, BadInput): return
+
+# %% ../nbs/26_study.ipynb #26070001
+@patch
+def _note_measured_before(self:Study):
+    "Keep a note where A_S is pre-trained on pictures that are measured; of shards nobody can tell."
+    files = [listing_file(self.path, which) for which in ('data', 'pretrain')]
+    if not all(f.is_file() for f in files): return
+    data,other = map(read_listing, files)
+    digests,known = ({unicodedata.normalize('NFC', n): o.digest for n,o in data.items() if o},
+                     {o.digest for o in other.values() if o and o.digest})
+    n = sum(digests.get(name) in known for name in getattr(self.images.valid_ds, 'ids', ()))
+    if n: self.add_note(f'{n:,} of the measured pictures are among those that A_S is pre-trained on '
+                        f'({self.config.pretrain}): it has seen what it is measured on; give others')
 
 # %% ../nbs/26_study.ipynb #c1d60000
 @patch
