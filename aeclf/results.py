@@ -602,7 +602,12 @@ def alike(ws # `Workspace`
          ) -> dict: # classifier → the others that tell the same classes apart
     "Who can be compared answer by answer: where classes differ, equal numbers mean other things."
     named = names_of_classes(ws)
-    return {n: [o for o in named if o!=n and named[n] and named[o]==named[n]] for n in named}
+    return {n: [o for o in named if o!=n and _same_classes(named[n], named[o])] for n in named}
+
+def _same_classes(ours, theirs):
+    "Are these the same names, each once, or the same list?"
+    if not ours or not theirs: return False
+    return ours==theirs or len(set(ours))==len(ours) and sorted(ours)==sorted(theirs)
 
 def _by_class(ws):
     "The classifiers whose classes can stand in one table: with labels all."
@@ -612,10 +617,21 @@ def _by_class(ws):
 def _some_alike(ws): return ('',) if ws.config.labels=='data' or any(alike(ws).values()) else ()
 
 # %% ../nbs/25_results.ipynb #25000106
+def _numbered_alike(ws):
+    "The cross-evaluation with answers numbered alike where classifiers have the same classes in another order."
+    named,others,crosseval = names_of_classes(ws),alike(ws),ws.crosseval
+    predictions = np.array(crosseval.predictions)
+    for k,name in enumerate(crosseval.columns):
+        first = next(o for o in crosseval.columns if o==name or o in others[name])
+        if named[first]==named[name]: continue
+        number = {c: m for m,c in enumerate(named[first])}
+        predictions[:,k] = np.array([number[c] for c in named[name]])[predictions[:,k]]
+    return replace(crosseval, predictions=predictions)
+
 @table('evidence/agreement', 'evidence', 'How often two classifiers say the same, and Cohen’s κ',
        'sure', items=_some_alike, folded=True, corner='images', painters=True)
 def agreement_table(ws):
-    pairs,others = agreement(ws.crosseval),alike(ws)
+    pairs,others = agreement(_numbered_alike(ws)),alike(ws)
     pairs = pairs[np.array([b in others[a] for a,b in zip(pairs.column, pairs.other)], bool)]
     if ws.targets:   # of one question
         pairs = pairs[pairs.column.map(ws.question)==pairs.other.map(ws.question)]

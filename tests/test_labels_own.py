@@ -82,6 +82,21 @@ def test_what_is_taken_for_the_same_is_noted(pictures, tmp_path):
     assert f'{len(study.images.valid_ds)} of the measured pictures are among those that A_S is pre-trained on' in notes
 
 
+def test_the_same_classes_in_another_order_are_compared_by_name(pictures, tmp_path):
+    one,other = Colours(), torch.nn.Sequential(Colours(), Turned())
+    one.classes,other.classes = ['red', 'green', 'blue'], ['blue', 'red', 'green']
+    study = Study(small(f'images:{pictures}'), tmp_path/'turned', 'cpu', networks={'one': one, 'other': other, 'parts': Parts()})
+    study.run(done=lambda *args: None)
+    told = study.table('evidence/agreement').reset_index()
+    assert set(zip(told.column, told.other)) == {('one', 'other')} and (told.same == 1).all()
+    assert {'red', 'green', 'blue'} >= set(study.table('evidence/per_class')['class'])
+    assert not (study.path/'notes.txt').is_file() or 'nobody has named' not in (study.path/'notes.txt').read_text()
+
+
+class Turned(torch.nn.Module):
+    def forward(self, x): return x[:, [2, 0, 1]]
+
+
 def test_decoders_in_one_pass_keep_the_answers_of_each(pictures, networks, tmp_path):
     study = Study(small(f'folder:{pictures}', together=True), tmp_path/'at_once', 'cpu', networks=networks)
     study.run(done=lambda *args: None)
