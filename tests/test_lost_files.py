@@ -22,7 +22,7 @@ def finished(pictures):
 
 def files(where):
     "Every file that a stage has left, below the study's folder."
-    apart = ('study.toml', 'stages.json', 'report.html', 'pictures')   # the last holds what the pictures are known by
+    apart = ('study.toml', 'stages.json', 'report.html', 'notes.txt', 'pictures')   # the last holds what the pictures are known by
     names = [p.relative_to(where) for p in where.rglob('*') if p.is_file()]
     return sorted(str(p) for p in names if p.parts[0] not in apart)
 
