@@ -596,6 +596,10 @@ def _limited(items, n):
     if n is None or n>=len(items): return items
     return [items[i] for i in np.arange(n)*len(items)//n]
 
+def _used(train, valid, limit):
+    "The items that are trained on and measured under a limit."
+    return [_limited(o, n) for o,n in zip((train, valid), limit or (None, None))]
+
 def _picture_loaders(train, valid, vocab, root, size, bs, framing, limit, device, num_workers=None, scales=None):
     "Loaders over (path, label) pairs below `root`."
     def part(items, n, tfm):
@@ -750,7 +754,7 @@ def _missing_part(path):
 
 def _pictures_notes(path, train, valid, copies, parts, bad, limit):
     "What a reader of the study should know of how the pictures were found."
-    learnt,measured = (f'{len(_limited(o, n)):,} pictures' for o,n in zip((train, valid), limit or (None, None)))
+    learnt,measured = (f'{len(o):,} pictures' for o in _used(train, valid, limit))
     notes = [f'to train on {learnt}; to measure on {measured}']
     if parts is None: notes = _split_notes(path, _missing_part(path), learnt, measured)
     outside = ' and '.join(f'{d.name}/' for d in parts or ())
@@ -919,7 +923,7 @@ def _imagenet_left_out(path, parts):
 
 def _imagenet_notes(path, train, valid, parts, limit):
     "What a reader of the study should know of ImageNet as it is here."
-    learnt,measured = (_counted(_limited(o, n)) for o,n in zip((train, valid), limit or (None, None)))
+    learnt,measured = map(_counted, _used(train, valid, limit))
     told = [f'to train on {learnt}; to measure on {measured}']
     if not parts[0]: told = _split_notes(parts[1], 'train/', learnt, measured)
     elif not parts[1]: told = _split_notes(parts[0], 'val/', learnt, measured)
