@@ -106,7 +106,7 @@ resource.setrlimit(resource.RLIMIT_AS, (held+400*2**20, -1))
 def trained(name, *rest):
     if name=='autoencoder S': raise KeyboardInterrupt   # more is not asked
 def words_of(bs):
-    config = Config(classifiers={'L': 'small/lenet5'}, size=32, widths=(32, 32), convs=(1, 1), bs=bs, limit=[256, 26], epochs=dict(classifiers=0, autoencoder=1, decoders=0))
+    config = Config(classifiers={'L': 'small/lenet5'}, size=32, widths=(32, 32), convs=(1, 1), bs=bs, limit=[260, 26], epochs=dict(classifiers=0, autoencoder=1, decoders=0))
     try: Study(config, f'bs{bs}', 'cpu').run(done=trained, say=lambda words: None)
     except BadInput as e: return str(e)
     except KeyboardInterrupt: return 'trained'
