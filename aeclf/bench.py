@@ -26,7 +26,7 @@ from torch import nn
 from torch.utils.data import TensorDataset
 from torch.utils.flop_counter import FlopCounterMode
 from .classifiers import SCALES,classifier,named_classifiers
-from .composite import Composite,fast_layout,in_fast_layout
+from .composite import Composite,KeptCodes,fast_layout,in_fast_layout
 from .config import FULL_SEGNET,FULL_SIZE,Config
 from .crosseval import cross_evaluate,evaluating,multiplying_in,true_ranks
 from .data import batch_to_read,dataloaders
@@ -203,15 +203,15 @@ def _check_same(ways, say):
 
 def _peak_for(way):
     "The way that shows what the machine can do in the precision of another."
-    return 'peak bfloat16' if way.endswith('bfloat16') else 'peak float32'
+    return 'peak bfloat16' if 'bfloat16' in way else 'peak float32'
 
 def _timed(ways, images, repeats, device, say, about):
     "Time ways and what the machine can do in turn; a round goes through so many images."
     against = {way: _peak_for(way) for way in ways}
+    warm = sum(seconds_of(work, device) for work in ways.values())
     operations = {way: count_operations(work) for way,work in ways.items()}
     peaks = {name: peak_of(name.split()[1], device) for name in dict.fromkeys(against.values())}
     operations |= {name: peak.operations for name,peak in peaks.items()}
-    warm = sum(seconds_of(work, device) for work in ways.values())
     say(f'{repeats} rounds, about {warm*repeats:.0f} s')
     about = dict(about, device=device, threads=torch.get_num_threads())
     return Bench(about, in_turn(peaks | ways, repeats, device), operations, against, images)
@@ -287,11 +287,12 @@ def _tune_ways(named, size, classes, width, precision, batches, device):
     dls,contiguous = _memory_loaders(batches, device),torch.contiguous_format
     autos,plain = _decoders(width, named, contiguous, device),_readers(named, size, classes, device)
     plainly = [plain_learner(dls, autos[n], plain[n]) for n in named]
-    def ours(cbs=()):
+    def ours(cbs=(), kept=False):
         autos,readers = _decoders(width, named, contiguous, device),_readers(named, size, classes, device)
+        if kept: autos['S'].encoder.forward = KeptCodes(autos['S'].encoder.forward)
         return [composite_learner(dls, Composite(autos[n], readers[n]), cbs=[cb() for cb in cbs]) for n in named]
-    learners = {'plain': plainly, 'ours': ours()}
-    if precision=='bfloat16': learners['ours bfloat16'] = ours([TrainedInBF16])
+    learners = {'plain': plainly, 'ours': ours(), 'ours, codes kept': ours(kept=True)}
+    if precision=='bfloat16': learners['ours bfloat16, codes kept'] = ours([TrainedInBF16], kept=True)
     return {way: partial(_one_epoch, [learn.quietly() for learn in of]) for way,of in learners.items()}
 
 def _one_epoch(learners):

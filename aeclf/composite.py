@@ -9,7 +9,7 @@ __all__ = ['EDGES', 'freeze', 'unfreeze', 'as_frozen', 'Composite', 'KeepingLess
            'fast_layout', 'Call', 'Watch', 'Reader', 'Trial', 'try_network']
 
 # %% ../nbs/08_composite.ipynb #4494bfc5
-import hashlib,re
+import hashlib,re,tempfile
 from collections.abc import Mapping
 from contextlib import contextmanager
 from functools import partial
@@ -180,49 +180,101 @@ def read(self:Composite, seen): # images N×3×H×W; returns logits N×K
 def forward(self:Composite, x): return self.read(self.reconstruct(x)) # images N×3×H×W in [0, 1] to logits N×K
 
 # %% ../nbs/08_composite.ipynb #14000063
+_SHIFTS = torch.tensor([0, 2, 4, 6], dtype=torch.uint8)   # of four places in a byte
+
+class _Form(NamedTuple):
+    "What a code is that lies in a row of bytes: its z, then the places of its indices, four to a byte."
+    dtype: torch.dtype # of z
+    shape: torch.Size  # of z
+    layout: torch.memory_format # of z
+    indices: list      # their shapes
+
+    @classmethod
+    def of(cls, z, indices): # of a batch
+        is_last = z.is_contiguous(memory_format=torch.channels_last)
+        layout = torch.channels_last if is_last else torch.contiguous_format
+        return cls(z.dtype, z.shape[1:], layout, [i.shape[1:] for i in indices])
+
+    @property
+    def sizes(self):
+        "Bytes of z and of each of the indices."
+        return [self.shape.numel()*self.dtype.itemsize, *((o.numel()+3)//4 for o in self.indices)]
+
+def _in_bytes(places): # uint8 N×C×h×w
+    "Four places to a byte, N×bytes."
+    flat = F.pad(places.flatten(1), (0, -places[0].numel()%4))
+    return (flat.view(len(flat), -1, 4) << _SHIFTS).sum(-1, dtype=torch.uint8)
+
+def _rows_of(z, indices): # of a batch
+    "A code as rows of bytes, one for each image."
+    return torch.cat([z.cpu().flatten(1).contiguous().view(torch.uint8), *(_in_bytes(window_places(i).cpu()) for i in indices)], 1)
+
+def _code_of(rows, form, device):
+    "The code that lies in such rows."
+    z,*held = rows.split(form.sizes, 1)
+    z = z.contiguous().view(form.dtype).view(-1, *form.shape).to(device)
+    places = [(o[:,:,None] >> _SHIFTS & 3).flatten(1)[:,:shape.numel()] for o,shape in zip(held, form.indices)]
+    indices = [map_indices(o.view(-1, *shape).to(device)) for o,shape in zip(places, form.indices)]
+    return z.contiguous(memory_format=form.layout),indices
+
+# %% ../nbs/08_composite.ipynb #14000067
 class KeptCodes:
-    "An encoder's codes, kept on the CPU until they take up `most`; after that only what is held is found."
+    "An encoder's codes, in a file without a name until it has `most` bytes; after that only what is held is found."
     def __init__(self,
-        encode,   # images N×3×H×W to (z, indices); frozen
-        most=1e8, # bytes
-    ): self.encode,self.most,self.held,self.bytes,self.made = encode,most,{},0,0
+        encode,      # images N×3×H×W to (z, indices); frozen
+        most=2e9,    # bytes
+        folder=None, # in which the file lies; None: that of temporary files
+    ):
+        self.encode,self.most,self.file = encode,most,tempfile.TemporaryFile(dir=folder, buffering=0)
+        self.held,self.forms,self.bytes,self.made = {},{},0,0   # image → where its row begins; kind of image → form
 
     def _key(self, image):
-        "What an image is, and in which precision it is encoded."
+        "What an image is: its bytes, and its kind, which is shape and precision."
         data = image.detach().as_subclass(torch.Tensor).contiguous().cpu()
-        in_half = torch.is_autocast_enabled(image.device.type)
-        return hashlib.blake2b(data.numpy(), digest_size=16).digest(),tuple(data.shape),in_half
+        kind = tuple(data.shape),torch.is_autocast_enabled(image.device.type)
+        return hashlib.blake2b(data.numpy(), digest_size=16).digest(),kind
 
-    def _keep(self, key, code):
-        size = sum(o.nbytes for o in code)
-        if self.bytes+size>self.most: return
-        self.held[key],self.bytes = code,self.bytes+size
-
-    def _make(self, images, wanted, among_others):
-        "The codes of those `wanted` of a batch, one by one."
-        chosen = [*wanted, *wanted] if among_others and len(wanted)==1 else wanted
-        z,indices = self.encode(images if len(wanted)==len(images) else images[chosen])
+    def _make(self, images, wanted, kind):
+        "The codes of those `wanted` of a batch, a row each."
+        chosen = [*wanted, *wanted] if len(wanted)==1 and len(images)>1 else wanted
+        code = self.encode(images if len(wanted)==len(images) else images[chosen])
         self.made += len(wanted)
-        self.layout = torch.channels_last if z.is_contiguous(memory_format=torch.channels_last) else torch.contiguous_format
-        parts = zip(z.cpu(), *(window_places(i).cpu() for i in indices))
-        return [tuple(o.clone() for o in part) for part,_ in zip(parts, wanted)]
+        self.forms[kind] = _Form.of(*code)
+        return _rows_of(*code)[:len(wanted)]
+
+    def _keep(self, key, row):
+        "Write a row behind the others, if there is room."
+        if self.bytes+len(row)>self.most: return
+        self.file.seek(self.bytes)
+        try: is_whole = self.file.write(row.numpy())==len(row)
+        except OSError: is_whole = False
+        if is_whole: self.held[key],self.bytes = self.bytes,self.bytes+len(row)
+        else: self.most = self.bytes   # the drive is full
+
+    def _find(self, key):
+        self.file.seek(self.held[key])
+        return torch.frombuffer(bytearray(self.file.read(sum(self.forms[key[1]].sizes))), dtype=torch.uint8)
 
     def __call__(self, images):
         keys = [self._key(image) for image in images]
-        new = {key: k for k,key in enumerate(keys) if key not in self.held}
-        made = dict(zip(new, self._make(images, list(new.values()), len(images)>1))) if new else {}
-        z,*places = (torch.stack(o).to(images.device) for o in zip(*((self.held | made)[key] for key in keys)))
-        for key,code in made.items(): self._keep(key, code)
-        return z.contiguous(memory_format=self.layout),[map_indices(o) for o in places]
+        kind,new = keys[0][1],{key: k for k,key in enumerate(keys) if key not in self.held}
+        made = dict(zip(new, self._make(images, list(new.values()), kind))) if new else {}
+        rows = torch.stack([made[k] if k in made else self._find(k) for k in keys])
+        for key,row in made.items(): self._keep(key, row)
+        return _code_of(rows, self.forms[kind], images.device)
 
+# %% ../nbs/08_composite.ipynb #14000068
 @contextmanager
-def keeping_codes(encoder,  # frozen, in evaluation mode
-                  most=1e8, # bytes that codes may take up
-                 ):         # its `KeptCodes`
+def keeping_codes(encoder,     # frozen, in evaluation mode
+                  most=2e9,    # bytes that codes may take up on the drive
+                  folder=None, # in which they lie; None: that of temporary files
+                 ):            # its `KeptCodes`
     "Within the block an encoder makes the code of an image once."
-    encoder.forward = KeptCodes(encoder.forward, most)
-    try: yield encoder.forward
-    finally: del encoder.forward
+    encoder.forward = codes = KeptCodes(encoder.forward, most, folder)
+    try: yield codes
+    finally:
+        del encoder.forward
+        codes.file.close()
 
 # %% ../nbs/08_composite.ipynb #8c7a0012
 def _runs(module, images, layout):

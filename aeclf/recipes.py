@@ -24,7 +24,7 @@ from .composite import Composite,keeping_codes
 from .crosseval import cross_evaluate
 from .segnet import reinitialized
 from .stages import Stage,study_stages
-from .store import BadInput,atomic,make_folder,save_weights,trim_heap,writing
+from .store import BadInput,atomic,free_bytes,make_folder,save_weights,trim_heap,writing
 from .tables import write_table
 from .training import Diverged,Kept,OPTIMIZERS,TrainedInBF16,WithoutState,ae_learner,classifier_learner,composite_learner
 from .training import histories_of_each,naming_what_fits,together_learner,try_step
@@ -201,7 +201,9 @@ def fine_tune(ws,        # `Workspace`
 def _codes(ws, encoder, dls):
     "Keep the codes of images that come again, where a frozen encoder is slow; else nothing."
     come_again = getattr(dls.train_ds, 'fixed_views', None) is not None
-    return keeping_codes(encoder) if come_again and ws.device=='cpu' else nullcontext()
+    if not come_again or ws.device!='cpu': return nullcontext()
+    make_folder(ws.path)
+    return keeping_codes(encoder, min(2e9, free_bytes(ws.path)/4), ws.path)   # the study needs room as well
 
 def first_and_last(values, # Series
                    digits, # decimals
