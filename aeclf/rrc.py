@@ -248,7 +248,7 @@ def resample_groups(values,   # array … × images: hits, errors, any number fo
                    ) -> np.ndarray: # n × …: the mean over the images of each resample
     "Means over images when whole groups are drawn with replacement; all cells see the same resample."
     kinds,times = _kinds_of_groups(values, groups)
-    rng,step = np.random.default_rng(seed),max(1, 10_000_000//len(times))
+    rng,step = np.random.default_rng(seed),max(1, 2_000_000//len(times))   # so memory does not grow
     shares = times/times.sum()
     draws = (rng.multinomial(times.sum(), shares, size=min(step, n-k)) for k in range(0, n, step))
     sums = np.concatenate([o @ kinds for o in draws])

@@ -2,7 +2,7 @@
 
 python tools/growth.py time           cross-evaluation against classifiers, images and image size, in turn, to time.csv
 python tools/growth.py memory         most memory of every stage with 1,000 and with 10,000 measured images, to memory.csv
-python tools/growth.py memory-224     the same at 224 pixels with the small and the full SegNet, few images, to memory-224.csv
+python tools/growth.py memory-224     the same at 224 pixels, few images: the small SegNet before light networks, the full one before the paper's five, to memory-224.csv
 """
 import re
 import subprocess
@@ -26,6 +26,7 @@ from aeclf.study import Study, configure
 
 results = Path(__file__).parents[1]/'results'/'growth'
 CLASSIFIERS, IMAGES, SIZE = 4, 64, 64   # where nothing else is said
+LIGHT = 'squeezenet=torchvision/squeezenet1_1,mobilenet=timm/mobilenetv2_100,efficientnet=timm/tf_efficientnet_lite0'   # for the small SegNet
 
 
 def work(classifiers=CLASSIFIERS, images=IMAGES, size=SIZE):
@@ -67,11 +68,11 @@ def squares(folder, n, edge):
         Image.fromarray(picture[y:y+edge, x:x+edge]).save(folder/name/f'{k:06}.jpg')
 
 
-def of_stages(n, size, **settings):
-    "Most memory of every stage of a study that trains on 130 images and measures `n`; run in a process of its own."
+def of_stages(n, size, classifiers, **settings):
+    "Most memory of every stage of a study that trains on few images and measures `n`; run in a process of its own."
     with TemporaryDirectory() as folder:
-        for part, count in dict(train=130, valid=n).items(): squares(Path(folder)/'images'/part, count, size)
-        config = configure(f'folder:{folder}/images', size=size, epochs='3,4,2', settings=settings)
+        for part, count in dict(train=130 if size < 224 else 26, valid=n).items(): squares(Path(folder)/'images'/part, count, size)
+        config = configure(f'folder:{folder}/images', classifiers, size, epochs='3,4,2', settings=settings)
         rows = []
 
         def done(name, result, seconds):
@@ -91,8 +92,9 @@ def in_own_process(*args):
 
 
 def one(file, n, size, width):
-    settings = dict(FULL_SEGNET, bs=4) if width == 'full' else dict(bs=4 if int(size) == 224 else 16)
-    of_stages(int(n), int(size), **settings).assign(segnet=width).to_csv(file, index=False)
+    is_large = int(size) == 224
+    settings = dict(FULL_SEGNET if width == 'full' else WIDTHS['small'], bs=4 if is_large else 16)
+    of_stages(int(n), int(size), LIGHT if is_large and width == 'small' else None, **settings).assign(segnet=width).to_csv(file, index=False)
 
 
 def write(name, frame):
@@ -104,5 +106,5 @@ if __name__ == '__main__':
     what = sys.argv[1]
     if what == 'time': write('time.csv', pd.DataFrame(time_rows()))
     elif what == 'memory': write('memory.csv', pd.concat([in_own_process(n, 32, 'small') for n in (1000, 10000)]))
-    elif what == 'memory-224': write('memory-224.csv', pd.concat([in_own_process(130, 224, width) for width in ('small', 'full')]))
+    elif what == 'memory-224': write('memory-224.csv', pd.concat([in_own_process(26, 224, width) for width in ('small', 'full')]))
     elif what == 'one': one(*sys.argv[2:])
