@@ -536,7 +536,9 @@ def _from_one_batch(study, stage, took):
     both = took['autoencoder S']+read/len(c.classifiers)
     steps = dict(classifier=lambda: 3*took[name], decoders=lambda: sum(took.get(f'decoder {n}', both) for n in c.classifiers))
     step = steps.get(kind, lambda: took.get(stage.name, both))()
-    watch = {'classifier': read/len(c.classifiers), 'autoencoder': took['']}.get(kind, 2*took['']+read)
+    own = took['']+read/len(c.classifiers)
+    watch = {'classifier': read/len(c.classifiers), 'autoencoder': took['']}.get(kind, own)
+    if c.read_along and kind.startswith('decoder'): watch += took['']+read
     if kind=='decoders': watch *= len(c.classifiers)
     return (epochs*_images_of(study, stage)*step+(epochs+1)*min(c.watch, n)*watch)/c.bs
 

@@ -48,7 +48,8 @@ class Config:
     autoencoder: str = ''           # where A_S begins: `vgg16_bn:WEIGHTS`, `s2snets:FILE`; '': random
     pretrain: str = ''              # pictures without labels for A_S; '': the images of `data`
     framing: str = 'crop'           # of pictures from files: `'crop'`, `'centre'` or `'whole'`
-    watch: int = 260                # validation images, at most, that are read after every epoch
+    watch: int = 130                # validation images, at most, that are read after every epoch
+    read_along: bool = False        # after every epoch all classifiers read an autoencoder, for RRC over the epochs
     limit: tuple = ()               # (training images, validation images) at most; (): all
     skip_unreadable: bool = False   # leave out the files of a folder that are no readable images
     decoder_start: str = 'S'        # where decoders begin: `'S'`, A_S's; `'random'`

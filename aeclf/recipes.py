@@ -264,10 +264,16 @@ def with_random_decoder(ws, # `Workspace`
 def readers(ws,   # `Workspace`
             name, # of a classifier
            ) -> list: # of names
-    "The classifiers that read along while the decoder of the classifier `name` is fine-tuned."
+    "The classifiers that read while the decoder of the classifier `name` is fine-tuned: itself; all, where they read along."
+    if not ws.config.read_along: return [name]
     added = list(ws.config.added)
     until = added.index(name)+1 if name in added else 0
     return [n for n in ws.config.classifiers if n not in added or n in added[:until]]
+
+def _along(ws, kind, classifiers):
+    "The callback of that kind by which classifiers read along; none where they do not."
+    if not ws.config.read_along: return []
+    return [kind(classifiers, ws.loaders().valid, ws.targets, ws.config.labels, ws.measuring)]
 
 # %% ../nbs/24_recipes.ipynb #4eca0015
 def train_decoder(ws,   # `Workspace`
@@ -276,11 +282,12 @@ def train_decoder(ws,   # `Workspace`
                  ) -> str: # a few words
     "Fine-tune the decoder of the classifier `name`: A_i."
     classifiers,auto = {n: ws.classifier(n) for n in readers(ws, name)},ws.autoencoder()
-    reading = ReadByAll(classifiers, ws.loaders().valid, ws.targets, ws.config.labels, ws.measuring)
+    along = _along(ws, ReadByAll, classifiers)
     if ws.config.decoder_start=='random': with_random_decoder(ws, auto)
     composite = Composite(auto, classifiers[name])
-    history = fine_tune(ws, composite, ws.loaders(name), tell, cbs=[reading], curve=f'A_{name}')
-    keep(ws, auto.decoder, 'decoders', name, f'A_{name}', reading.joined(history))
+    history = fine_tune(ws, composite, ws.loaders(name), tell, cbs=along, curve=f'A_{name}')
+    for reading in along: history = reading.joined(history)
+    keep(ws, auto.decoder, 'decoders', name, f'A_{name}', history)
     return f'{ws.words.short} {first_and_last(history.accuracy, 2)}'
 
 # %% ../nbs/24_recipes.ipynb #24070002
@@ -296,25 +303,27 @@ def train_together(ws,    # `Workspace`
                    tell,  # called with the fraction done
                   ) -> str: # a few words
     "Fine-tune the decoders of several classifiers in one pass."
-    c,encoder,classifiers = ws.config,ws.autoencoder().encoder,{n: ws.classifier(n) for n in readers(ws, names[0])}
-    reading = ReadTogether(classifiers, ws.loaders().valid, ws.targets, c.labels, ws.measuring)
+    c,encoder,classifiers = ws.config,ws.autoencoder().encoder,{n: ws.classifier(n) for n in names}
+    along = _along(ws, ReadTogether, classifiers)
     composites,dls = {n: _begun(ws, encoder, classifiers[n]) for n in names},ws.loaders()
-    learn = together_learner(dls, composites, ws.targets, c.labels, opt_func=optimizer(ws), cbs=[reading])
+    learn = together_learner(dls, composites, ws.targets, c.labels, opt_func=optimizer(ws), cbs=along)
     with _codes(ws, encoder, dls): history = fit(ws, learn, 'decoders', tell, 'decoders')
     each = histories_of_each(learn, history)
-    for name,of_it in reading.joined(each).items():
+    for reading in along: each = reading.joined(each)
+    for name,of_it in each.items():
         keep(ws, composites[name].autoencoder.decoder, 'decoders', name, f'A_{name}', of_it)
     gone = ', '.join(f'{name} {first_and_last(of_it.accuracy, 2)}' for name,of_it in each.items())
     return f'{ws.words.short} {gone}'
 
 # %% ../nbs/24_recipes.ipynb #24070003
-def _needs_of_decoder(ws, name):
-    return [weights_file('autoencoder', 'S'), *(weights_file('classifiers', o) for o in readers(ws, name))]
+def _needs_of_decoder(ws, *names):
+    read = dict.fromkeys(o for name in names for o in readers(ws, name))
+    return [weights_file('autoencoder', 'S'), *(weights_file('classifiers', o) for o in read)]
 
 def _stage_of_all(ws, names):
     "The stage that trains several decoders in one pass."
     files = [(history_file(f'A_{n}'), weights_file('decoders', n)) for n in names]
-    needs = _needs_of_decoder(ws, names[0])
+    needs = _needs_of_decoder(ws, *names)
     def work(tell):
         with ws.doing('decoders', needs): return train_together(ws, names, tell)
     return Stage('decoders', needs, [f for pair in files for f in pair], work, after=[])

@@ -200,14 +200,15 @@ def _rrc_caption(i, read, names):
 
 def curve_pictures(study # a finished `Study`
                   ) -> list: # of caption and what plotly draws
-    "Own accuracy over the epochs, then the RRC of every autoencoder."
-    names,epochs = list(study.config.classifiers),epochs_of(study)
-    measure = study.words.measure
+    "Own accuracy over the epochs, then, where classifiers read along, the RRC of every autoencoder."
+    names,measure = list(study.config.classifiers),study.words.measure
     own = _curves_picture([_own_accuracy(study, n, k) for k,n in enumerate(names)], measure)
+    pictures = [(f'{measure} of every classifier on its own autoencoder', own)]
+    if not study.config.read_along: return pictures
+    epochs = epochs_of(study)
     curves = {i: _rrc_curves(epochs, i, names) for i in names}
-    of_each = [(_rrc_caption(i, [o['name'] for o in drawn], names), _curves_picture(drawn, 'RRC'))
-               for i,drawn in curves.items()]
-    return [(f'{measure} of every classifier on its own autoencoder', own), *of_each]
+    return pictures+[(_rrc_caption(i, [o['name'] for o in drawn], names), _curves_picture(drawn, 'RRC'))
+                     for i,drawn in curves.items()]
 
 # %% ../nbs/28_report.ipynb #a15b0042
 def _readings(study, k):

@@ -8,15 +8,16 @@ Docs: https://aeclf.github.io/aeclf/results.html.md"""
 __all__ = ['SECTIONS', 'RESULTS', 'ORDER_THRESHOLDS', 'SENTENCES', 'Result', 'table', 'figure', 'rows_of', 'leaves_of', 'made_of',
            'write_results', 'written_stage', 'version_of', 'record_provenance', 'provenance', 'cross_evaluate_study',
            'crosseval_stages', 'accuracy_table', 'top5_table', 'names_of_classes', 'classes_of', 'chance_table',
-           'rrc_stages', 'rrc_table', 'lattices_table', 'epochs_of', 'rrc_epochs_table', 'accuracy_intervals',
-           'rrc_intervals', 'p_at_least_table', 'kept_table', 'kept_kappa_table', 'concepts_of', 'concepts_table',
-           'lives_of', 'lives_table', 'orders_table', 'follows_table', 'transfer_table', 'null1_table', 'null2_table',
-           'affinity_table', 'explained_table', 'nulls_figure', 'null_lattices_figure', 'gains', 'over_seeds',
-           'seed_spread', 'paired_table', 'alike', 'agreement_table', 'per_class_table', 'evidence_stages',
-           'artefacts_figure', 'information_figure', 'quality_table', 'artefacts_table', 'information_table',
-           'quality_stages', 'accuracy_figure', 'rrc_figure', 'lattice_figure', 'persistence_figure', 'lattices_figure',
-           'curves_figure', 'rrc_epochs_figure', 'border_figure', 'overview_figure', 'panel_figure', 'figure_stages',
-           'table1_figure', 'figure3', 'table1', 'table1_result_stages', 'sentence']
+           'rrc_stages', 'rrc_table', 'lattices_table', 'curves_table', 'epochs_of', 'rrc_epochs_table',
+           'accuracy_intervals', 'rrc_intervals', 'p_at_least_table', 'kept_table', 'kept_kappa_table', 'concepts_of',
+           'concepts_table', 'lives_of', 'lives_table', 'orders_table', 'follows_table', 'transfer_table',
+           'null1_table', 'null2_table', 'affinity_table', 'explained_table', 'nulls_figure', 'null_lattices_figure',
+           'gains', 'over_seeds', 'seed_spread', 'paired_table', 'alike', 'agreement_table', 'per_class_table',
+           'evidence_stages', 'artefacts_figure', 'information_figure', 'quality_table', 'artefacts_table',
+           'information_table', 'quality_stages', 'accuracy_figure', 'rrc_figure', 'lattice_figure',
+           'persistence_figure', 'lattices_figure', 'curves_figure', 'rrc_epochs_figure', 'border_figure',
+           'overview_figure', 'panel_figure', 'figure_stages', 'table1_figure', 'figure3', 'table1',
+           'table1_result_stages', 'sentence']
 
 # %% ../nbs/25_results.ipynb #4e5a0006
 import json,platform,warnings
@@ -376,19 +377,29 @@ def _in_words(frame, ws):
     "A table whose column of accuracies is called what it is."
     return frame.rename(columns=dict(accuracy=ws.words.measure))
 
-def epochs_of(ws): # `Workspace`
-    "RRC after every epoch, as `rrc_epochs` returns it; after an early stop it stays as it was."
+def _by_epoch(ws):
+    "The histories of fine-tuning by epoch; after an early stop all stays as it was."
     histories = {n: ws.history(f'A_{n}') for n in ws.config.classifiers}
     last = max(h.epoch.max() for h in histories.values())
-    by_epoch = {n: h.set_index('epoch').reindex(range(last+1)).ffill() for n,h in histories.items()}
-    return rrc_epochs({n: h.reset_index() for n,h in by_epoch.items()})
+    return {n: h.set_index('epoch').reindex(range(last+1)).ffill() for n,h in histories.items()}
+
+def _own_caption(words): return f'{words.measure} of every classifier on its own autoencoder, after every epoch'
+
+@table('curves', '', _own_caption, 'curves', folded=True, corner='epoch')
+def curves_table(ws): return pd.DataFrame({n: h.accuracy for n,h in _by_epoch(ws).items()})
+
+def epochs_of(ws): # `Workspace`, whose classifiers read along
+    "RRC after every epoch, as `rrc_epochs` returns it; after an early stop it stays as it was."
+    return rrc_epochs({n: h.reset_index() for n,h in _by_epoch(ws).items()})
+
+def _if_along(ws): return ('',) if ws.config.read_along else ()
 
 def _epochs_caption(words): return f'RRC and {words.measure} over the epochs'
 
 def _epochs_in_words(ws): return _in_words(epochs_of(ws).set_index('row'), ws)
 
-@table('rrc_epochs', 'RRC and lattices', _epochs_caption, 'curves', shown=_epochs_in_words,
-       folded=True, corner='autoencoder', painters=True)
+@table('rrc_epochs', 'RRC and lattices', _epochs_caption, 'curves', items=_if_along,
+       shown=_epochs_in_words, folded=True, corner='autoencoder', painters=True)
 def rrc_epochs_table(ws): return epochs_of(ws).set_index('epoch')
 
 # %% ../nbs/25_results.ipynb #1d29f298
@@ -746,7 +757,7 @@ def curves_figure(ws):
     ax.set_ylabel(ws.words.measure)
     return ax.figure
 
-@figure('figures/rrc_epochs')
+@figure('figures/rrc_epochs', items=_if_along)
 def rrc_epochs_figure(ws): return plot_rrc_epochs(epochs_of(ws))
 
 # %% ../nbs/25_results.ipynb #4e5a0029
@@ -818,7 +829,7 @@ def _count_of_pictures(ws): return f'{len(list((ws.path/"figures").rglob("*.png"
 @study_stages
 def figure_stages(ws):
     _,made,_ = _trained_weights(ws)
-    needs = ['rrc.csv', 'rrc_epochs.csv', 'crosseval/ranks.npy', *made, *_own_curves(ws)]
+    needs = ['rrc.csv', 'crosseval/ranks.npy', *made, *_own_curves(ws)]
     return [written_stage(ws, 'figures', needs, _count_of_pictures)]
 
 # %% ../nbs/25_results.ipynb #f013e2e2

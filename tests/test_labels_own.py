@@ -34,7 +34,7 @@ class Parts(torch.nn.Module):
 
 
 def small(data, **more): return Config(data=data, classifiers={}, size=32, quick=True, bs=8, widths=(8, 16), convs=(1, 1), panels=2,
-                                       epochs=dict(classifiers=1, autoencoder=3, decoders=3), labels='own', **more)
+                                       epochs=dict(classifiers=1, autoencoder=3, decoders=3), labels='own', read_along=True, **more)
 
 
 @pytest.fixture(scope='module')

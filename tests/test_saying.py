@@ -152,7 +152,7 @@ def test_version_and_module(tmp_path):
 @pytest.fixture(scope='module')
 def begun(pictures):
     "A finished study of two classifiers, and the options that began it."
-    args = ['--data', f'folder:{pictures}', '--classifiers', 'L,R', '--size', '32', '--epochs', '1,1,1', '--set', 'widths=[8,8,8]', '--set', 'panels=1']
+    args = ['--data', f'folder:{pictures}', '--classifiers', 'L,R', '--size', '32', '--epochs', '1,1,1', '--set', 'widths=[8,8,8]', '--set', 'panels=1', '--set', 'read_along=true']
     where = pictures.parent/'begun'
     assert aeclf(pictures.parent, 'run', *args, '--out', where).returncode == 0
     return where, args
@@ -247,7 +247,7 @@ def test_there_has_to_be_a_study_to_add_to(tmp_path):
 
 
 kept = {   # the study.toml of a result, and the command that repeats it
-    'photos': 'aeclf run', 'cifar10': 'aeclf run --preset cifar10-reduced --data folder:cifar10',
+    'photos': 'aeclf run --set read_along=true --set watch=260', 'cifar10': 'aeclf run --preset cifar10-reduced --set read_along=true --data folder:cifar10',
     **{f'cues/A_S-{seed}': 'aeclf run --data cues --seeds 3' for seed in range(3)},
     **{f'cues/random-{seed}': 'aeclf run --data cues --preset cues-random --seeds 3' for seed in range(3)},
     'cues/short': 'aeclf run --data cues --epochs 8,4,1', 'cues/slower': 'aeclf run --data cues --set lr.decoders=0.005',
