@@ -12,13 +12,14 @@ __all__ = ['WIDTHS', 'seconds_of', 'in_turn', 'count_operations', 'Peak', 'peak_
 
 # %% ../nbs/27_bench.ipynb #b1400005
 import re,time
-from contextlib import contextmanager,nullcontext,suppress
+from contextlib import contextmanager,suppress
 from dataclasses import dataclass,replace
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-import pandas as pd,torch
+import numpy as np,pandas as pd,torch
 import torch.nn.functional as F
+from fastai.callback.core import Callback
 from fastai.data.core import DataLoaders
 from fastai.data.load import DataLoader
 from fastai.learner import Learner
@@ -35,7 +36,7 @@ from .segnet import SegNet
 from .stages import may_begin
 from .store import BadInput,atomic,seeded,unknown
 from .study import Study
-from .training import OPTIMIZERS,PRECISIONS,TrainedInBF16,composite_learner
+from .training import OPTIMIZERS,PRECISIONS,TrainedInBF16,WithoutState,composite_learner
 
 # %% ../nbs/27_bench.ipynb #b1400009
 def _wait_for(device):
@@ -348,15 +349,12 @@ def stages_text(bench # of `bench_run`
     return '\n'.join([*lines, f'processors busy: {bench.about["busy"]:.0%}'])
 
 # %% ../nbs/27_bench.ipynb #b1400032
-class _Enough(Exception): "No further stages are wanted."
-
 @contextmanager
-def _as_far_as(rows, last):
-    "The rehearsal may end here; also where nobody has learnt to recognise anything in it, of which no table can be made."
+def _as_far_as(rows):
+    "The rehearsal may end where nobody has learnt to recognise anything in it, of which no table can be made."
     try: yield
-    except _Enough: pass
     except BadInput:
-        if last or 'cross-evaluation' not in rows: raise
+        if 'cross-evaluation' not in rows: raise
 
 def _memory_begins():
     "From here on the most memory is counted anew, where the system can (Linux)."
@@ -389,22 +387,58 @@ def _with_few_images(study, images, trained, watched):
     return study
 
 # %% ../nbs/27_bench.ipynb #b1400033
-def _rehearse(study, watched, epochs, last=None, count=False):
-    "Seconds, bytes and, where they are counted, 10⁹ operations of every stage until `last`, of a study with few images."
-    rows,c = {},study.config
+class _Clock(WithoutState, Callback):
+    "Seconds of every batch of a stage, for an image; operations of the first of each kind, for an image."
+    order = -100
+    def begin(self): # a stage
+        self.seconds,self.operations = dict(train=[], valid=[], read=[]),dict(train=0., valid=0.)
+        self.begun = self.since = time.perf_counter()
+        self.told = 0.
+
+    def tick(self, kind, images):
+        now = time.perf_counter()
+        self.seconds[kind].append((now-self.since)/images)
+        self.since = now
+
+    def hear(self, fraction, images): # of a stage that reads so many
+        "It is done as far as that."
+        self.tick('read', images*max(fraction-self.told, 1e-9))
+        self.told = fraction
+
+    def before_train(self): self.kind,self.since = 'train',time.perf_counter()
+    def before_validate(self): self.kind,self.since = 'valid',time.perf_counter()
+
+    def before_batch(self):
+        self.counter = None if self.seconds[self.kind] else FlopCounterMode(display=False)
+        if self.counter: self.counter.__enter__()
+
+    def after_batch(self):
+        if self.counter:
+            self.counter.__exit__(None, None, None)
+            self.operations[self.kind] = self.counter.get_total_flops()/1e9/len(self.x)
+        self.tick(self.kind, len(self.x))
+
+def _typical(seconds):
+    "The median of the later half: what comes first is slow, and in a later epoch codes are kept."
+    return float(np.median(seconds[len(seconds)//2:])) if seconds else 0.
+
+# %% ../nbs/27_bench.ipynb #b1400041
+def _rehearse(study, trained, read, tell):
+    "What every stage has taken, of a study with few images that are trained on for an epoch, and few that are read, in two batches."
+    rows,c,clock = {},study.config,_Clock()
     @contextmanager
     def line(name):
+        tell(len(rows)/len(study.stages))
+        clock.begin()
         _memory_begins()
-        with FlopCounterMode(display=False) if count else nullcontext() as counter: yield lambda fraction: None
-        rows[name] = dict(memory=_most_memory(), operations=counter.get_total_flops()/1e9 if count else 0)
-    def done(name, result, seconds):
-        rows[name]['seconds'] = seconds
-        if name==last: raise _Enough
-    small = replace(c, watch=watched, epochs=dict.fromkeys(c.epochs, epochs), pretrain='')
-    with TemporaryDirectory() as folder,_as_far_as(rows, last):
-        again = Study(small, Path(folder)/'study', study.device, study.controls, study.cbs, study.networks)
-        _with_few_images(again, study.images, 4*c.bs, watched).run(line, done, say=lambda words: None)
-    return pd.DataFrame(rows).T
+        yield partial(clock.hear, images=read) if name=='cross-evaluation' else lambda fraction: None
+        rows[name] = dict(memory=_most_memory(), seconds=time.perf_counter()-clock.begun, of=clock.operations,
+                          each={kind: _typical(o) for kind,o in clock.seconds.items()})
+    small = replace(c, watch=read, epochs=dict.fromkeys(c.epochs, 1), pretrain='')
+    with TemporaryDirectory() as folder,_as_far_as(rows):
+        again = Study(small, Path(folder)/'study', study.device, study.controls, [*study.cbs, clock], study.networks)
+        _with_few_images(again, study.images, trained, read).run(line, done=lambda *_: None, say=lambda words: None)
+    return rows
 
 # %% ../nbs/27_bench.ipynb #b1400034
 def _epochs_of(study, stage):
@@ -426,25 +460,49 @@ def _looked_at(study, name):
     return {'quality': min(256, n), 'figures': min(study.config.panels, n)}.get(name, 0)
 
 # %% ../nbs/27_bench.ipynb #b1400035
-def _grown(study, stage, took, few, many):
-    "Seconds of a stage from those of its rehearsals: few are watched, many are, and an epoch with few of four batches."
-    epochs,n = _epochs_of(study, stage),len(study.images.valid_ds)
-    seconds = {name: table.seconds.get(stage.name, float('nan')) for name,table in took.items()}
-    if epochs is None and stage.name!='cross-evaluation':
-        return seconds['many']*max(1, _looked_at(study, stage.name)/many)
-    each = max(0, seconds['many']-seconds['few'])/max(1, many-few)   # image that is watched
-    begins = max(0, seconds['few']-each*few)
-    if epochs is None: return begins+each*n
-    step = max(0, seconds['epoch']-seconds['few']-each*few)/(4*study.config.bs)
-    return begins+step*epochs*_images_of(study, stage)+each*min(study.config.watch, n)*(epochs+1)
+def _encoded_again(study, images, epochs):
+    "How many images of a fine-tuning have been encoded before, where codes are kept."
+    views = getattr(study.images.train_ds, 'fixed_views', None)
+    if not views or study.device!='cpu': return 0
+    return images*epochs-images*views*(1-(1-1/views)**epochs)   # of which each time one view is drawn
 
-def _counted(study, stage, of_few, of_epoch, few):
-    "10⁹ operations of a stage, from those with few images that are watched and those with an epoch; NaN where none were counted."
-    epochs,n = _epochs_of(study, stage),len(study.images.valid_ds)
-    once,twice = (table.operations.get(stage.name, float('nan')) for table in (of_few, of_epoch))
-    if epochs is None: return once/few*n
-    trained = (twice-2*once)/(4*study.config.bs)
-    return trained*epochs*_images_of(study, stage)+once/few*min(study.config.watch, n)*(epochs+1)
+def _along(study, stage, rows):
+    "Seconds for an image that other classifiers read along while decoders are fine-tuned."
+    if not (study.config.read_along and stage.name.startswith('decoder')): return 0.
+    k = len(study.config.classifiers)
+    return rows['cross-evaluation']['each']['read']/(k+2)*(k if stage.name=='decoders' else 1)
+
+def _grown(study, stage, rows, trained, read):
+    "Seconds of a stage, from those of its rehearsal; NaN where it was not rehearsed."
+    if stage.name not in rows: return float('nan')
+    epochs,n,row = _epochs_of(study, stage),len(study.images.valid_ds),rows[stage.name]
+    train,valid,cross = (row['each'][kind] for kind in ('train', 'valid', 'read'))
+    if stage.name=='cross-evaluation': return max(0, row['seconds']-cross*read)+cross*n
+    if epochs is None: return row['seconds']*max(1, _looked_at(study, stage.name)/read)
+    valid += _along(study, stage, rows)
+    once = max(0, row['seconds']-train*trained-2*valid*read)
+    images,watched = _images_of(study, stage),min(study.config.watch, n)*(epochs+1)
+    again = _encoded_again(study, images, epochs) if stage.name.startswith('decoder') else 0
+    return once+train*epochs*images+valid*watched-again*rows['autoencoder S']['each']['valid']/2
+
+# %% ../nbs/27_bench.ipynb #b1400042
+def _of_all_readings(rows):
+    "10⁹ operations with which all classifiers read an image: what is left of those with which autoencoders are watched."
+    half = rows['autoencoder S']['of']['valid']/2   # of encoder and decoder
+    together = sum(name.startswith('classifier ') for name in rows)-sum(name.startswith('decoder ') for name in rows)
+    alone = [row['of']['valid']-2*half for name,row in rows.items() if name.startswith('decoder ')]
+    return sum(alone)+(rows['decoders']['of']['valid']-half*(1+together) if together else 0)
+
+def _counted(study, stage, rows):
+    "10⁹ operations of the networks in a stage."
+    epochs,n,k = _epochs_of(study, stage),len(study.images.valid_ds),len(study.config.classifiers)
+    half = rows['autoencoder S']['of']['valid']/2   # of encoder and decoder
+    if stage.name=='cross-evaluation':
+        return n*(k+2)*(half+_of_all_readings(rows))
+    if epochs is None: return _looked_at(study, stage.name)*(k+2)*half
+    of = rows[stage.name]['of']
+    again = _encoded_again(study, _images_of(study, stage), epochs) if stage.name.startswith('decoder') else 0
+    return of['train']*epochs*_images_of(study, stage)+of['valid']*min(study.config.watch, n)*(epochs+1)-again*half
 
 # %% ../nbs/27_bench.ipynb #b1400036
 def makespan(stages,  # of `Stage`s, in their order
@@ -465,19 +523,13 @@ def makespan(stages,  # of `Stage`s, in their order
 def plan(study,      # `Study`, of which nothing need be there
          tell=lambda fraction: None, # called with the fraction done
         ) -> pd.DataFrame: # a row per stage: `seconds`; `operations`, 10⁹; `memory`, bytes, most of the process; NaN: not rehearsed
-    "What every stage of a study will take here, from rehearsals with few images."
-    c,n = study.config,len(study.images.valid_ds)
-    most = min(n, 2*batch_to_read(c.bs, (c.size, c.size)))
-    few,last,seen = max(1, most//2),'cross-evaluation',{}
-    rehearsals = dict(warm=(few, 0, last, True), warm_epoch=(few, 1, last, True),   # the clock does not count yet
-                      few=(few, 0, last), epoch=(few, 1, last), many=(most, 0))
-    for k,(name,asked) in enumerate(rehearsals.items()):
-        tell(k/len(rehearsals))
-        seen[name] = _rehearse(study, *asked)
-    seconds = {stage.name: _grown(study, stage, seen, few, most) for stage in study.stages}
-    counted = {stage.name: _counted(study, stage, seen['warm'], seen['warm_epoch'], few) for stage in study.stages}
-    memory = pd.concat([table.memory for table in seen.values()], axis=1).max(axis=1)
-    return pd.DataFrame(dict(seconds=seconds, operations=counted)).join(memory.rename('memory'))
+    "What every stage of a study will take here, from a rehearsal with few images."
+    c = study.config
+    trained,read = 4*c.bs,min(len(study.images.valid_ds), 2*batch_to_read(c.bs, (c.size, c.size)))
+    rows = _rehearse(study, trained, read, tell)
+    nothing = dict(memory=float('nan'))
+    return pd.DataFrame({stage.name: dict(seconds=_grown(study, stage, rows, trained, read), operations=_counted(study, stage, rows),
+                                          memory=rows.get(stage.name, nothing)['memory']) for stage in study.stages}).T
 
 # %% ../nbs/27_bench.ipynb #b140003c
 def _or_nothing(value, words): return '' if value!=value else words(value)
@@ -510,12 +562,14 @@ def plan_in_all(study, # `Study`
 
 # %% ../nbs/27_bench.ipynb #b140003e
 def _step_and_readings(study):
-    "Seconds of one step of each training and, under a classifier's name, of its reading, for one batch; `''` is A_S."
+    "Seconds of one step of each training and, under a classifier's name, of its reading, for one batch; `''` is A_S's, `images` its arrival."
     c,device,took = study.config,study.device,{}
     layout = fast_layout(device)
     x = torch.rand(c.bs, 3, c.size, c.size, device=device).to(memory_format=layout)
+    batches = iter(study.loaders().train)
     def second(work): return [seconds_of(work, device) for _ in range(2)][1]   # the first one is slow
     with seeded(0):
+        took['images'] = second(lambda: next(batches, None))
         auto = study.initial_autoencoder().to(device, memory_format=layout)
         took['autoencoder S'] = second(lambda: F.mse_loss(auto.train()(x), x).backward())
         with torch.no_grad(): took[''] = second(lambda: auto.eval()(x))
@@ -530,7 +584,7 @@ def _from_one_batch(study, stage, took):
     "Seconds of a stage, from those of one batch; 0 of a stage that is neither a training nor the cross-evaluation."
     c,n,epochs = study.config,len(study.images.valid_ds),_epochs_of(study, stage)
     read = sum(took[name] for name in c.classifiers)
-    if stage.name=='cross-evaluation': return n/c.bs*(len(c.classifiers)+2)*(read+took['']/2)
+    if stage.name=='cross-evaluation': return n/c.bs*((len(c.classifiers)+2)*(read+took['']/2)+took['images'])
     if epochs is None: return 0.
     kind,_,name = stage.name.partition(' ')
     both = took['autoencoder S']+read/len(c.classifiers)
@@ -540,7 +594,7 @@ def _from_one_batch(study, stage, took):
     watch = {'classifier': read/len(c.classifiers), 'autoencoder': took['']}.get(kind, own)
     if c.read_along and kind.startswith('decoder'): watch += took['']+read
     if kind=='decoders': watch *= len(c.classifiers)
-    return (epochs*_images_of(study, stage)*step+(epochs+1)*min(c.watch, n)*watch)/c.bs
+    return (epochs*_images_of(study, stage)*(step+took['images'])+(epochs+1)*min(c.watch, n)*(watch+took['images']))/c.bs
 
 # %% ../nbs/27_bench.ipynb #b140003f
 def estimate(study # `Study`, begun or not
