@@ -785,7 +785,7 @@ def bench(
         print(out)
 
 # %% ../nbs/29_cli.ipynb #b1400042
-_NOT_PLANNED = ('out', 'add', 'accept', 'print_config')
+_NOT_PLANNED = ('add', 'accept', 'print_config')
 
 def _with_options_of_run(command):
     "A command that takes the options of `run` which say what a study is."
@@ -814,7 +814,7 @@ def plan(**options):
     from aeclf.bench import plan_in_all,plan_text
     from aeclf.config import read_settings
     from aeclf.study import configure
-    controls,device,seeds,jobs = (options.pop(name) for name in ('controls', 'device', 'seeds', 'jobs'))
+    controls,device,seeds,jobs,_ = (options.pop(name) for name in ('controls', 'device', 'seeds', 'jobs', 'out'))   # nothing is written
     config = configure(**options | dict(settings=read_settings(options['settings'] or [])))
     lines = []
     with TemporaryDirectory() as folder:
