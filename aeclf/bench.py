@@ -17,6 +17,7 @@ from dataclasses import dataclass,replace
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import NamedTuple
 import numpy as np,pandas as pd,torch
 import torch.nn.functional as F
 from fastai.callback.core import Callback
@@ -388,41 +389,50 @@ def _with_few_images(study, images, trained, watched):
 
 # %% ../nbs/27_bench.ipynb #b1400033
 class _Clock(WithoutState, Callback):
-    "Seconds of every batch of a stage, for an image; operations of the first of each kind, for an image."
-    order = -100
+    "Of the batches of a stage, by kind: seconds for an image, how many images there were, and operations for an image of the first."
+    order,kinds = -100,('train', 'valid', 'read')
     def begin(self): # a stage
-        self.seconds,self.operations = dict(train=[], valid=[], read=[]),dict(train=0., valid=0.)
-        self.begun = self.since = time.perf_counter()
-        self.told = 0.
+        self.seconds,self.images,self.operations = {kind: [] for kind in self.kinds},dict.fromkeys(self.kinds, 0),dict.fromkeys(self.kinds, 0.)
+        self.begun,self.told,self.counter = time.perf_counter(),0.,None
+        self.start('read')
 
-    def tick(self, kind, images):
-        now = time.perf_counter()
-        self.seconds[kind].append((now-self.since)/images)
-        self.since = now
+    def start(self, kind): # of batches
+        self.kind,self.since = kind,time.perf_counter()
 
-    def hear(self, fraction, images): # of a stage that reads so many
-        "It is done as far as that."
-        self.tick('read', images*max(fraction-self.told, 1e-9))
-        self.told = fraction
-
-    def before_train(self): self.kind,self.since = 'train',time.perf_counter()
-    def before_validate(self): self.kind,self.since = 'valid',time.perf_counter()
-
-    def before_batch(self):
+    def count(self):
+        "Operations are counted in the first batch of a kind."
         self.counter = None if self.seconds[self.kind] else FlopCounterMode(display=False)
         if self.counter: self.counter.__enter__()
 
-    def after_batch(self):
+    def tick(self, images):
         if self.counter:
             self.counter.__exit__(None, None, None)
-            self.operations[self.kind] = self.counter.get_total_flops()/1e9/len(self.x)
-        self.tick(self.kind, len(self.x))
+            self.operations[self.kind] = self.counter.get_total_flops()/1e9/images
+        self.seconds[self.kind].append((time.perf_counter()-self.since)/images)
+        self.images[self.kind] += images
+        self.counter,self.since = None,time.perf_counter()
 
+    def hear(self, fraction, images): # of a stage that reads so many
+        "It is done as far as that."
+        self.tick(images*(fraction-self.told))
+        self.told = fraction
+
+    def before_train(self): self.start('train')
+    def before_validate(self): self.start('valid')
+    def before_batch(self): self.count()
+    def after_batch(self): self.tick(len(self.x))
+
+# %% ../nbs/27_bench.ipynb #b1400041
 def _typical(seconds):
     "The median of the later half: what comes first is slow, and in a later epoch codes are kept."
     return float(np.median(seconds[len(seconds)//2:])) if seconds else 0.
 
-# %% ../nbs/27_bench.ipynb #b1400041
+def _found(clock):
+    "What a clock has taken of a stage: its seconds, those of an image by kind, and those that are no batch's."
+    each,seconds = {kind: _typical(o) for kind,o in clock.seconds.items()},time.perf_counter()-clock.begun
+    once = max(0, seconds-sum(each[kind]*n for kind,n in clock.images.items()))
+    return dict(memory=_most_memory(), seconds=seconds, once=once, each=each, of=clock.operations)
+
 def _rehearse(study, trained, read, tell):
     "What every stage has taken, of a study with few images that are trained on for an epoch, and few that are read, in two batches."
     rows,c,clock = {},study.config,_Clock()
@@ -432,8 +442,7 @@ def _rehearse(study, trained, read, tell):
         clock.begin()
         _memory_begins()
         yield partial(clock.hear, images=read) if name=='cross-evaluation' else lambda fraction: None
-        rows[name] = dict(memory=_most_memory(), seconds=time.perf_counter()-clock.begun, of=clock.operations,
-                          each={kind: _typical(o) for kind,o in clock.seconds.items()})
+        rows[name] = _found(clock)
     small = replace(c, watch=read, epochs=dict.fromkeys(c.epochs, 1), pretrain='')
     with TemporaryDirectory() as folder,_as_far_as(rows):
         again = Study(small, Path(folder)/'study', study.device, study.controls, [*study.cbs, clock], study.networks)
@@ -460,49 +469,70 @@ def _looked_at(study, name):
     return {'quality': min(256, n), 'figures': min(study.config.panels, n)}.get(name, 0)
 
 # %% ../nbs/27_bench.ipynb #b1400035
-def _encoded_again(study, images, epochs):
-    "How many images of a fine-tuning have been encoded before, where codes are kept."
+@torch.no_grad()
+def _counting(work, *args):
+    "What some work returns, and its 10⁹ operations."
+    with FlopCounterMode(display=False) as counter: done = work(*args)
+    return done,counter.get_total_flops()/1e9
+
+class _OfAnImage(NamedTuple):
+    "10⁹ operations of the networks of a study, for an image."
+    encoder: float
+    decoder: float
+    readings: float # by all classifiers
+    rows: int # of images that are read in the cross-evaluation
+
+    @classmethod
+    def of(cls, study):
+        x = torch.zeros(1, 3, study.config.size, study.config.size)
+        auto,names = study.initial_autoencoder().eval(),study.config.classifiers
+        code,encoder = _counting(auto.encoder, x)
+        readings = sum(_counting(study.initial(name).eval(), x)[1] for name in names)
+        return cls(encoder, _counting(auto.decoder, *code)[1], readings, 2+len(names)+len(study.control_names))
+
+    @property
+    def all_rows(self): return self.encoder+(self.rows-1)*self.decoder
+
+def _encoded_again(study, stage):
+    "How many images of a training have been encoded before by a frozen encoder, where codes are kept."
+    is_frozen = stage.name.startswith(('decoder', 'control')) or stage.name.endswith('random decoder')
     views = getattr(study.images.train_ds, 'fixed_views', None)
-    if not views or study.device!='cpu': return 0
+    if not is_frozen or not views or study.device!='cpu': return 0
+    images,epochs = _images_of(study, stage),_epochs_of(study, stage)
     return images*epochs-images*views*(1-(1-1/views)**epochs)   # of which each time one view is drawn
 
-def _along(study, stage, rows):
-    "Seconds for an image that other classifiers read along while decoders are fine-tuned."
-    if not (study.config.read_along and stage.name.startswith('decoder')): return 0.
-    k = len(study.config.classifiers)
-    return rows['cross-evaluation']['each']['read']/(k+2)*(k if stage.name=='decoders' else 1)
-
-def _grown(study, stage, rows, trained, read):
-    "Seconds of a stage, from those of its rehearsal; NaN where it was not rehearsed."
-    if stage.name not in rows: return float('nan')
-    epochs,n,row = _epochs_of(study, stage),len(study.images.valid_ds),rows[stage.name]
-    train,valid,cross = (row['each'][kind] for kind in ('train', 'valid', 'read'))
-    if stage.name=='cross-evaluation': return max(0, row['seconds']-cross*read)+cross*n
-    if epochs is None: return row['seconds']*max(1, _looked_at(study, stage.name)/read)
-    valid += _along(study, stage, rows)
-    once = max(0, row['seconds']-train*trained-2*valid*read)
-    images,watched = _images_of(study, stage),min(study.config.watch, n)*(epochs+1)
-    again = _encoded_again(study, images, epochs) if stage.name.startswith('decoder') else 0
-    return once+train*epochs*images+valid*watched-again*rows['autoencoder S']['each']['valid']/2
+def _read_along(study, stage):
+    "How many readings by all classifiers there are of an image that is watched, besides the own one."
+    if not study.config.read_along or not stage.name.startswith('decoder'): return 0
+    return len(study.config.classifiers)-len(study.config.added) if stage.name=='decoders' else 1
 
 # %% ../nbs/27_bench.ipynb #b1400042
-def _of_all_readings(rows):
-    "10⁹ operations with which all classifiers read an image: what is left of those with which autoencoders are watched."
-    half = rows['autoencoder S']['of']['valid']/2   # of encoder and decoder
-    together = sum(name.startswith('classifier ') for name in rows)-sum(name.startswith('decoder ') for name in rows)
-    alone = [row['of']['valid']-2*half for name,row in rows.items() if name.startswith('decoder ')]
-    return sum(alone)+(rows['decoders']['of']['valid']-half*(1+together) if together else 0)
+def _looks(study, stage):
+    "Images that are trained on and that are watched, in all epochs; images that were encoded before; readings of all."
+    epochs,n,read = _epochs_of(study, stage),len(study.images.valid_ds),_read_along(study, stage)
+    watched = min(study.config.watch, n)*(epochs+1)
+    return _images_of(study, stage)*epochs,watched,_encoded_again(study, stage),read*watched
 
-def _counted(study, stage, rows):
-    "10⁹ operations of the networks in a stage."
-    epochs,n,k = _epochs_of(study, stage),len(study.images.valid_ds),len(study.config.classifiers)
-    half = rows['autoencoder S']['of']['valid']/2   # of encoder and decoder
-    if stage.name=='cross-evaluation':
-        return n*(k+2)*(half+_of_all_readings(rows))
-    if epochs is None: return _looked_at(study, stage.name)*(k+2)*half
-    of = rows[stage.name]['of']
-    again = _encoded_again(study, _images_of(study, stage), epochs) if stage.name.startswith('decoder') else 0
-    return of['train']*epochs*_images_of(study, stage)+of['valid']*min(study.config.watch, n)*(epochs+1)-again*half
+def _grown(study, stage, rows, of, read):
+    "Seconds of a stage, from those of its rehearsal; NaN where it was not rehearsed."
+    if stage.name not in rows: return float('nan')
+    row = rows[stage.name]
+    each,once = row['each'],row['once']
+    if stage.name=='cross-evaluation': return once+each['read']*len(study.images.valid_ds)
+    if _epochs_of(study, stage) is None: return row['seconds']*max(1, _looked_at(study, stage.name)/read)
+    trained,watched,again,readings = _looks(study, stage)
+    reading = rows['cross-evaluation']['each']['read']/of.rows
+    once = max(0, once-2*read*_read_along(study, stage)*reading)
+    encoding = rows['autoencoder S']['each']['valid']*of.encoder/(of.encoder+of.decoder)
+    return once+each['train']*trained+each['valid']*watched+reading*readings-encoding*again
+
+def _counted(study, stage, rows, of):
+    "10⁹ operations of the networks in a stage; NaN where they were not counted."
+    if stage.name=='cross-evaluation': return (of.all_rows+of.rows*of.readings)*len(study.images.valid_ds)
+    if _epochs_of(study, stage) is None: return of.all_rows*_looked_at(study, stage.name)
+    trained,watched,again,readings = _looks(study, stage)
+    each,along = rows[stage.name]['of'],of.encoder+of.decoder+of.readings
+    return (each['train']*trained+each['valid']*watched+along*readings-of.encoder*again) or float('nan')
 
 # %% ../nbs/27_bench.ipynb #b1400036
 def makespan(stages,  # of `Stage`s, in their order
@@ -528,7 +558,8 @@ def plan(study,      # `Study`, of which nothing need be there
     trained,read = 4*c.bs,min(len(study.images.valid_ds), 2*batch_to_read(c.bs, (c.size, c.size)))
     rows = _rehearse(study, trained, read, tell)
     nothing = dict(memory=float('nan'))
-    return pd.DataFrame({stage.name: dict(seconds=_grown(study, stage, rows, trained, read), operations=_counted(study, stage, rows),
+    of = _OfAnImage.of(study)
+    return pd.DataFrame({stage.name: dict(seconds=_grown(study, stage, rows, of, read), operations=_counted(study, stage, rows, of),
                                           memory=rows.get(stage.name, nothing)['memory']) for stage in study.stages}).T
 
 # %% ../nbs/27_bench.ipynb #b140003c

@@ -814,8 +814,10 @@ def plan(**options):
     from aeclf.bench import plan_in_all,plan_text
     from aeclf.config import read_settings
     from aeclf.study import configure
-    controls,device,seeds,jobs,_ = (options.pop(name) for name in ('controls', 'device', 'seeds', 'jobs', 'out'))   # nothing is written
+    from aeclf.workspace import as_the_folder_is
+    controls,device,seeds,jobs,out = (options.pop(name) for name in ('controls', 'device', 'seeds', 'jobs', 'out'))
     config = configure(**options | dict(settings=read_settings(options['settings'] or [])))
+    if out: as_the_folder_is(out, config)
     lines = []
     with TemporaryDirectory() as folder:
         for n in sorted({1, jobs}):

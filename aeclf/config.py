@@ -208,9 +208,15 @@ def _with_tuples(values):
     "The values with tuples for lists."
     return {k: tuple(v) if isinstance(v, list) else v for k,v in values.items()}
 
+_ALWAYS = {'data', 'size', 'seed', 'quick', 'bs', 'widths', 'convs', 'watch'}   # every study.toml has them
+
+def _as_it_meant(values):
+    "The settings of a study from before there was `read_along`, when all classifiers read along; others as they are."
+    return {'read_along': True} | values if _ALWAYS<=set(values) else values
+
 def _read_toml(path):
     "The values in a TOML file, lists as tuples; ValueError for what is none."
-    return _with_tuples(tomllib.loads(Path(path).read_text(encoding='utf-8-sig')))
+    return _as_it_meant(_with_tuples(tomllib.loads(Path(path).read_text(encoding='utf-8-sig'))))
 
 # %% ../nbs/21_config.ipynb #c1d10002
 def check_entry(written, # a file, as a configuration names it

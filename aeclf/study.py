@@ -110,7 +110,7 @@ _TAKEN = 'taken as they are now, this study had no record of them'
 def _meaning(config):
     "A digest of what settings mean: what files are known by stands in place of their names."
     named,text = named_files(config),config_text(replace(config, files={}))
-    for new in ('precision = "auto"\n', 'together = false\n', 'read_along = false\n'): text = text.replace(new, '')   # as before there were these settings
+    for new in ('precision = "auto"\n', 'together = false\n', 'read_along = true\n'): text = text.replace(new, '')   # as before there were these settings
     for written in sorted(named, key=len, reverse=True):
         known = {k: v for k,v in config.files.get(written, {}).items() if k in ('digest', 'imports')}
         text = text.replace(written, digest(known) if known else named[written])

@@ -248,10 +248,10 @@ def test_there_has_to_be_a_study_to_add_to(tmp_path):
 
 kept = {   # the study.toml of a result, and the command that repeats it
     'photos': 'aeclf run --set read_along=true --set watch=260', 'cifar10': 'aeclf run --preset cifar10-reduced --set read_along=true --data folder:cifar10',
-    **{f'cues/A_S-{seed}': 'aeclf run --data cues --seeds 3' for seed in range(3)},
-    **{f'cues/random-{seed}': 'aeclf run --data cues --preset cues-random --seeds 3' for seed in range(3)},
-    'cues/short': 'aeclf run --data cues --epochs 8,4,1', 'cues/slower': 'aeclf run --data cues --set lr.decoders=0.005',
-    'cues/four': 'aeclf run --data cues:hue,shape,grating,position', 'cues/correlated': 'aeclf run --data cues:hue,shape,grating,correlation=0.5'}
+    **{f'cues/A_S-{seed}': 'aeclf run --data cues --set read_along=true --seeds 3' for seed in range(3)},
+    **{f'cues/random-{seed}': 'aeclf run --data cues --preset cues-random --set read_along=true --seeds 3' for seed in range(3)},
+    'cues/short': 'aeclf run --data cues --set read_along=true --epochs 8,4,1', 'cues/slower': 'aeclf run --data cues --set read_along=true --set lr.decoders=0.005',
+    'cues/four': 'aeclf run --data cues:hue,shape,grating,position --set read_along=true', 'cues/correlated': 'aeclf run --data cues:hue,shape,grating,correlation=0.5 --set read_along=true'}
 results = sorted(str(p.parent.relative_to(project/'results')) for p in (project/'results').rglob('study.toml'))
 
 
