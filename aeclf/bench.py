@@ -509,8 +509,8 @@ def _read_along(study, stage):
 # %% ../nbs/27_bench.ipynb #b1400042
 def _looks(study, stage):
     "Images that are trained on and that are watched, in all epochs; images that were encoded before; readings of all."
-    epochs,n,read = _epochs_of(study, stage),len(study.images.valid_ds),_read_along(study, stage)
-    watched = min(study.config.watch, n)*(epochs+1)
+    epochs,read = _epochs_of(study, stage),_read_along(study, stage)
+    watched = len(study.loaders().valid_ds)*(epochs+1)
     return _images_of(study, stage)*epochs,watched,_encoded_again(study, stage),read*watched
 
 def _grown(study, stage, rows, of, read):

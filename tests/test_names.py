@@ -66,7 +66,7 @@ def test_settings_of_others_do_not_matter(tmp_path, setting):
 
 def test_a_classifier_may_be_called_like_a_column_of_names(tmp_path, pictures):
     (tmp_path/'classifier.py').write_text('from aeclf.classifiers import small_alexnet as make\n')
-    result = aeclf(tmp_path, 'run', '--quick', '--data', f'folder:{pictures}', '--classifiers', 'classifier.py:make,row=small/alexnet', '--size', '32', '--out', 'study')
+    result = aeclf(tmp_path, 'run', '--quick', '--data', f'folder:{pictures}', '--classifiers', 'classifier.py:make,row=small/alexnet', '--size', '32', '--set', 'read_along=true', '--out', 'study')
     assert result.returncode == 0, result.stderr
     study = Study.open(tmp_path/'study', 'cpu')
     for table in (study.table('crosseval/accuracy'), study.rrc(), study.history('A_row')):
