@@ -12,7 +12,7 @@ from aeclf.config import config_text
 from aeclf.store import atomic
 from aeclf.study import Study
 
-TABLES = ('accuracy', 'artefacts', 'information', 'lattices', 'quality', 'rrc', 'rrc_epochs', 'seeds', 'seed_spread')
+TABLES = ('crosseval/accuracy', 'artefacts', 'information', 'lattices', 'quality', 'rrc', 'rrc_epochs', 'seeds', 'seed_spread')
 FOLDERS = ('crosseval', 'evidence', 'history')
 PICTURES = {'figures/panels/overview.png': 'overview.png', 'figures/lattice.png': 'lattice.png'}
 
@@ -26,11 +26,11 @@ def keep(study, folder, more=()):
     study, folder = Path(study), Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     config = Study.open(study).config
-    (folder/'study.toml').write_text(config_text(config, paths=False), encoding='utf-8')
+    (folder/'study.toml').write_text(config_text(config, paths=False), encoding='utf-8')   # where files lay is nobody's business
     shutil.copy(study/'provenance.json', folder)
-    shutil.copy(study/'crosseval'/'accuracy.csv', folder/'accuracy.csv')
     for name in TABLES:
-        if (study/f'{name}.csv').is_file(): shutil.copy(study/f'{name}.csv', folder)
+        of_study = name != 'rrc_epochs' or config.read_along   # else one that lies there is of an earlier study
+        if of_study and (study/f'{name}.csv').is_file(): shutil.copy(study/f'{name}.csv', folder)
     for name in FOLDERS: shutil.copytree(study/name, folder/name, dirs_exist_ok=True)
     for name, to in {**PICTURES, **{f: Path(f).name for f in more}}.items(): in_few_colours(study/name, folder/to)
 
