@@ -19,7 +19,7 @@ setup(
     keywords=cfg['keywords'].split(),
     python_requires=f">={cfg['min_python']}",
     packages=find_packages(include=['aeclf', 'aeclf.*']),
-    package_data={'aeclf': ['*.txt', 'matplotlibrc', 'presets/*.toml', 'page/*']},
+    package_data={'aeclf': ['*.txt', 'matplotlibrc', 'presets/*.toml', 'autoencoders/*.safetensors', 'page/*']},
     install_requires=cfg['requirements'].split(),
     extras_require={k.removesuffix('_requirements'): v.split() for k,v in cfg.items() if k.endswith('_requirements')},
     entry_points={'console_scripts': cfg['console_scripts'].split(), 'nbdev': ['aeclf=aeclf._modidx:d']},

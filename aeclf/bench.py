@@ -455,7 +455,7 @@ def _epochs_of(study, stage):
     if not any(file.startswith('history/') for file in stage.leaves): return None
     kind,_,name = stage.name.partition(' ')
     if kind=='classifier': return 0 if study.origin(name) else study.config.epochs['classifiers']
-    if kind=='autoencoder': return 0 if study.config.autoencoder.startswith('s2snets:') else study.config.epochs[kind]
+    if kind=='autoencoder': return 0 if study.comes_ready else study.config.epochs[kind]
     return study.config.epochs['decoders']
 
 def _images_of(study, stage):

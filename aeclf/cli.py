@@ -339,8 +339,8 @@ _HELP = dict(
     classifiers='Letters L,A,V,I,R or names such as torchvision/resnet18:IMAGENET1K_V1, '
                 'timm/resnet18:r18.safetensors, mine=nets.py:make:mine.pth; those with weights are not trained.',
     size='Edge of the images in pixels, default 64; from 224 up everything is full-size.',
-    autoencoder='Where A_S begins: vgg16_bn:WEIGHTS for its encoder, or s2snets:FILE, ready-made; '
-                'default at random.',
+    autoencoder='Where A_S begins: vgg16_bn:WEIGHTS for its encoder; ready-made, not trained: segnet:small-224 '
+                '(comes with aeclf), segnet:FILE of another study, s2snets:FILE; default at random.',
     pretrain='Pictures without labels for A_S: folder:PATH or shards:PATH/{000000..000009}.tar; '
              'default those of --data.',
     labels='data, or own: no label is read, and how often every classifier keeps its own answer on the '

@@ -45,7 +45,7 @@ class Config:
     widths: tuple = (16, 32, 64)    # channels of each stage of the SegNet
     convs: tuple = (1, 2, 2)        # convolutions of each stage
     optimizer: str = 'adam'         # of every training, one of `aeclf.training.OPTIMIZERS`
-    autoencoder: str = ''           # where A_S begins: `vgg16_bn:WEIGHTS`, `s2snets:FILE`; '': random
+    autoencoder: str = ''           # where A_S begins: `vgg16_bn:WEIGHTS`; ready-made: `segnet:small-224`, `segnet:FILE`, `s2snets:FILE`; '': random
     pretrain: str = ''              # pictures without labels for A_S; '': the images of `data`
     framing: str = 'crop'           # of pictures from files: `'crop'`, `'centre'` or `'whole'`
     watch: int = 130                # validation images, at most, that are read after every epoch

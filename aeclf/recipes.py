@@ -147,7 +147,7 @@ def classifier_stages(ws):
 # %% ../nbs/24_recipes.ipynb #4eca0010
 def _fit_autoencoder(ws, model, tell):
     "The history of A_S: of its training, or of its measurement where it came ready-made."
-    if ws.config.autoencoder.startswith('s2snets:'):
+    if ws.comes_ready:
         return in_its_precision(ws, ae_learner(ws.loaders(), model)).quietly().fit_poly(0, 0)
     learn = ae_learner(ws.pretraining(), model, opt_func=optimizer(ws))
     return fit(ws, learn, 'autoencoder', tell, 'S')
@@ -172,6 +172,7 @@ def train_autoencoder(ws,   # `Workspace`
     if ws.config.pretrain: _keep_lines_once(damaged)
     keep(ws, model, 'autoencoder', 'S', 'S', history)
     error = f'mean squared error {history.valid_loss.iloc[-1]:.3f}'
+    if ws.comes_ready: error += f', as it came from {Path(ws.config.autoencoder.partition(":")[2]).name}'
     return f'{error}; {left_out}' if left_out else error
 
 @study_stages

@@ -153,16 +153,23 @@ def _duration(seconds):
     if seconds<120: return f'{seconds:.0f} seconds'
     return f'{seconds/60:.0f} minutes' if seconds<7200 else f'{seconds/3600:.1f} hours'
 
+def _trainings(study):
+    "How long which kind of network was trained; what came ready is not."
+    ready = dict(classifiers=all(map(study.comes_trained, study.config.classifiers)), autoencoder=study.comes_ready)
+    epochs = ', '.join(f'{k} {v}' for k,v in study.config.epochs.items() if not ready.get(k))
+    begin = 'as copies of that of A_S' if study.config.decoder_start=='S' else 'at random'
+    as_it_came = f'; A_S is ready-made ({study.config.autoencoder})' if study.comes_ready else ''
+    return f'{epochs}; decoders begin {begin}{as_it_came}'
+
 def what_was_asked(study # a finished `Study`
                   ) -> dict: # names and values
     "The question of a study."
     c,record = study.config,provenance(study)
-    begin = 'as copies of that of A_S' if c.decoder_start=='S' else 'at random'
     seconds = sum(entry['seconds'] for entry in study.ledger.entries.values())
     labels = {'labels': study.words.line} if study.words.line else {}
     return {'images': f'{c.data}: {record["images"]}', 'size': f'{c.size} × {c.size} pixels',
             'classifiers': ', '.join(f'{k} ({v})' for k,v in c.classifiers.items()), **labels,
-            'epochs': ', '.join(f'{k} {v}' for k,v in c.epochs.items())+f'; decoders begin {begin}',
+            'epochs': _trainings(study),
             'seed': str(c.seed), 'time': f'{_duration(seconds)} on {record["device"]}'}
 
 # %% ../nbs/28_report.ipynb #a15b0036

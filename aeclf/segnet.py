@@ -110,6 +110,7 @@ class SegNet(nn.Module):
         convs=(2, 2, 3, 3, 3),           # convolutions of each stage
     ):
         super().__init__()
+        self.widths,self.convs = tuple(widths),tuple(convs)
         self.encoder,self.decoder = Encoder(widths, convs),Decoder(widths, convs)
 
     def forward(self, x): return self.decoder(*self.encoder(x))
@@ -261,6 +262,27 @@ def from_s2snets(cls:SegNet,
         if our_name in tensors: raise BadInput(f'{path}: {name} {_TWICE}')
         tensors[our_name] = tensor
     return fill(model, tensors, path).eval()
+
+# %% ../nbs/07_segnet.ipynb #15b07002
+_NO_SEGNET = 'no autoencoder of a study in it; give one, such as autoencoder/S.safetensors of a study'
+
+def _shape_of(tensors):
+    "The widths and the convolutions of the stages that these tensors of an encoder make up."
+    stages = {}
+    for name,tensor in tensors.items():
+        if found := re.fullmatch(r'encoder\.conv(\d)(\d)\.weight', name): stages.setdefault(found[1], []).append(len(tensor))
+    of = [widths for _,widths in sorted(stages.items())]
+    return tuple(widths[-1] for widths in of),tuple(map(len, of))
+
+@patch(cls_method=True)
+def from_file(cls:SegNet,
+    path, # of the weights of a whole `SegNet`, as a study keeps A_S
+) -> SegNet: # of the shape that the file says, in evaluation mode
+    "The autoencoder in a file; `BadInput` where there is none, or where its tensors do not fit together."
+    tensors = read_tensors(path)
+    widths,convs = _shape_of(tensors)
+    if not widths: raise BadInput(f'{path}: {_NO_SEGNET}')
+    return fill(cls(widths, convs), tensors, path).eval()
 
 # %% ../nbs/07_segnet.ipynb #a4b93f42
 def _vgg_layers(tensors):

@@ -234,7 +234,7 @@ def _is_trained(self:Study, file):
     "Are these weights trained here, and not taken as they come?"
     kind,_,name = file.removesuffix('.safetensors').partition('/')
     if kind=='classifiers': return not self.comes_trained(name)
-    return kind!='autoencoder' or not self.config.autoencoder.startswith('s2snets:')
+    return kind!='autoencoder' or not self.comes_ready
 
 @patch
 def _kept_of_training(self:Study, file, size):

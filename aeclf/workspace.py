@@ -8,7 +8,7 @@ Docs: https://aeclf.github.io/aeclf/workspace.html.md"""
 __all__ = ['DAMAGED', 'usable_device', 'check_handed', 'full_names', 'with_handed', 'lowered_rates', 'as_the_folder_is',
            'file_entry', 'code_of', 'is_there', 'is_entered', 'collection', 'list_collection', 'folders_in',
            'changed_since', 'kept_in', 'listing_file', 'copy_of', 'files_begun_with', 'has_controls', 'Workspace',
-           'weights_file', 'better_order', 'Unfinished']
+           'weights_file', 'ready_autoencoders', 'better_order', 'Unfinished']
 
 # %% ../nbs/23_workspace.ipynb #3a5c0006
 import re,warnings
@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from contextlib import contextmanager
 from dataclasses import asdict,replace
 from functools import partial
+from importlib.resources import files
 from pathlib import Path
 import numpy as np,torch
 from fastai.data.core import DataLoaders
@@ -792,21 +793,41 @@ def measuring(self:Workspace):
     return 'bfloat16' if self.config.precision=='bfloat16' else 'float32'
 
 # %% ../nbs/23_workspace.ipynb #2af138e8
-_AUTOENCODERS = ['vgg16_bn:WEIGHTS', 's2snets:FILE']
+_OF_PACKAGE = Path(files('aeclf')/'autoencoders')
+_READY = ('segnet', 's2snets')
+
+def ready_autoencoders() -> dict: # name to path of its weights
+    "The autoencoders that come with the package; `weights_meta` of such a file says how it was trained."
+    return {p.stem: p for p in sorted(_OF_PACKAGE.glob('*.safetensors'))}
+
+def _known_autoencoders():
+    return ['vgg16_bn:WEIGHTS', *(f'segnet:{name}' for name in ready_autoencoders()), 'segnet:FILE', 's2snets:FILE']
 
 def _vgg16_bn(weights):
     "VGG16-BN's tensors from a file, or from torchvision by name."
     if Path(weights).suffix: return read_tensors(weights)
     return make_classifier('torchvision/vgg16_bn', 1000, 224, weights).net.state_dict()
 
+@patch(as_prop=True)
+def comes_ready(self:Workspace):
+    "Does A_S come ready-made, so that it is not trained?"
+    return self.config.autoencoder.partition(':')[0] in _READY
+
+@patch
+def _ready_autoencoder(self:Workspace, kind, origin):
+    "A_S from a file, or from the package by name."
+    if kind=='s2snets': return SegNet.from_s2snets(self.place(origin))
+    if Path(origin).suffix: return SegNet.from_file(self.place(origin))
+    return SegNet.from_file(ready_autoencoders()[origin])
+
 @patch
 def initial_autoencoder(self:Workspace):
-    "A_S before its pre-training, or ready-made from the authors' checkpoint."
+    "A_S before its pre-training, or ready-made."
     asked,c = self.config.autoencoder,self.config
     kind,_,origin = asked.partition(':')
-    known = kind in ('', 'vgg16_bn', 's2snets')
-    if not known or (kind and not origin): raise unknown('autoencoder', asked, _AUTOENCODERS)
-    if kind=='s2snets': return SegNet.from_s2snets(self.place(origin))
+    is_known = kind in ('vgg16_bn', *_READY) and (kind!='segnet' or Path(origin).suffix or origin in ready_autoencoders())
+    if asked and not (is_known and origin): raise unknown('autoencoder', asked, _known_autoencoders())
+    if self.comes_ready: return self._ready_autoencoder(kind, origin)
     model = SegNet(c.widths, c.convs)
     if kind: model.encoder.load_vgg16_bn(_vgg16_bn(self.place(origin)), asked)
     return model
@@ -927,13 +948,26 @@ def _check_reading(self:Workspace, name):
     if model.assumed and not trains: self.add_note(f'{self.called(name)} {_ASSUMED}')
 
 # %% ../nbs/23_workspace.ipynb #3a5c001a
+_OR_TRAIN = ", or --set autoencoder= to train one"
+
 @patch
 def _check_widths(self:Workspace, model):
     "Has a ready-made autoencoder the shape of the study's?"
-    ours = SegNet(self.config.widths, self.config.convs)
-    if [p.shape for p in model.parameters()]!=[p.shape for p in ours.parameters()]:
-        small = 'is the full SegNet, this study has a small one; use --size 224'
-        raise BadInput(f'autoencoder {self.config.autoencoder!r} {small}')
+    c = self.config
+    have,wanted = (model.widths, model.convs),(tuple(c.widths), tuple(c.convs))
+    if have==wanted: return
+    (widths,convs),(ours,our_convs) = ([str(list(o)).replace(' ', '') for o in of] for of in (have, wanted))
+    differ = f'has widths {widths} and convs {convs}, this study {ours} and {our_convs}'
+    raise BadInput(f'autoencoder {c.autoencoder!r} {differ}; say --set widths={widths} --set convs={convs}{_OR_TRAIN}')
+
+@patch
+def _check_autoencoder(self:Workspace):
+    "Does the autoencoder fit in which A_S begins, and is nothing said that it leaves aside?"
+    c = self.config
+    if not c.autoencoder: return
+    with seeded(c.seed): self._check_widths(self.initial_autoencoder())
+    if self.comes_ready and c.pretrain:
+        raise BadInput(f'--pretrain {c.pretrain}: autoencoder {c.autoencoder!r} is ready-made and learns from no pictures; leave one of them out{_OR_TRAIN}')
 
 @patch
 def _check_image_size(self:Workspace):
@@ -1090,8 +1124,7 @@ def check(self:Workspace):
     check_classifier_names(list(c.classifiers.items()))
     check_size((c.size,), len(c.widths))
     self.check_classifiers(list(c.classifiers))
-    with seeded(c.seed):
-        if c.autoencoder: self._check_widths(self.initial_autoencoder())
+    self._check_autoencoder()
     if c.pretrain:
         pictures = unlabelled(self.source_place(c.pretrain), c.size, c.bs, c.framing)
         for note in getattr(pictures, 'notes', ()): self.add_note(f'{c.pretrain}: {note}')
