@@ -246,7 +246,17 @@ def test_there_has_to_be_a_study_to_add_to(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def networks(folder, **named):
+    "The classifiers of a command: name → function of `nets.py` in the folder, and file of weights beside it."
+    return ','.join(f'{name}={folder}/nets.py:{function}:{folder}/{file}.safetensors' for name,(function,file) in named.items())
+
+
+imagenet_networks = networks('imagenet-networks', sq=('squeezenet', 'squeezenet1_1'), m025=('mobilenet_v1_025', 'mobilenet_v1_0.25_128'), m050=('mobilenet_v1_050', 'mobilenet_v1_0.5_160'),
+                             m075=('mobilenet_v1_075', 'mobilenet_v1_0.75_192'), m2=('mobilenet_v2', 'mobilenet_v2_1.0_224'), e0=('efficientnet_lite0', 'tf_efficientnet_lite0'), e2=('efficientnet_lite2', 'tf_efficientnet_lite2'))
+siblings = 'aeclf run --preset cifar10-reduced --data folder:cifar10 --set limit=[10000,10000] --classifiers '+networks('cifar10-resnets', **{f'R{k}': (f'resnet{k}', f'resnet{k}') for k in (20, 32, 44, 56)})
 kept = {   # the study.toml of a result, and the command that repeats it
+    'imagenet-public': f'aeclf run --preset pretrained --set autoencoder= --data imagenet:imagenet-public --classifiers {imagenet_networks}',
+    'cifar-public': siblings, 'cifar-public/own': f'{siblings} --labels own',
     'photos': 'aeclf run --set read_along=true --set watch=260', 'cifar10': 'aeclf run --preset cifar10-reduced --set read_along=true --data folder:cifar10',
     **{f'cues/A_S-{seed}': 'aeclf run --data cues --set read_along=true --seeds 3' for seed in range(3)},
     **{f'cues/random-{seed}': 'aeclf run --data cues --preset cues-random --set read_along=true --seeds 3' for seed in range(3)},
@@ -259,7 +269,7 @@ results = sorted(str(p.parent.relative_to(project/'results')) for p in (project/
 def test_the_command_of_a_result_gives_its_configuration(tmp_path, name):
     folder,command = project/'results'/name,kept[name]
     pages = ''.join(p.read_text(encoding='utf-8') for p in (folder, folder.parent) for p in p.glob('README.md'))
-    assert f'`{command}`' in pages, 'its README should name the command'
+    assert command in re.sub(r'(?<= )\\\n *|\\\n', '', pages), 'its README should name the command'
     there,words = read_config(folder/'study.toml'),shlex.split(command)[2:]
     ours = printed(tmp_path, *words, '--seed', there.seed)   # of several seeds each has a folder
     given = tomllib.loads(commented(there))
@@ -267,7 +277,7 @@ def test_the_command_of_a_result_gives_its_configuration(tmp_path, name):
         recorded = json.loads((folder/'provenance.json').read_text())['digest']
         assert handed_over(there) == ['data'] and images_digest(load(ours['data'], ours['size']).valid_ds) == recorded
         given['data'] = ours['data']
-    assert ours == given
+    assert ours == given | {'threads': ours['threads']}   # as many as there were when it began
     assert printed(tmp_path, '--config', folder, '--set', f'data={given["data"]}') == given
 
 
@@ -284,7 +294,7 @@ def commands():
     "Every whole command that a page or the help names, once, with where it stands."
     found = {}
     for page,text in texts():
-        named = re.findall(r'`(aeclf [^`\n]*)`', text) + re.findall(r'^(?:.*&& )?(aeclf .*)$', '\n'.join(re.findall(r'```sh\n(.*?)```', text, re.S)).replace('\\\n', ' '), re.M)
+        named = re.findall(r'`(aeclf [^`\n]*)`', text) + re.findall(r'^(?:.*&& )?(aeclf .*)$', '\n'.join(re.findall(r'```sh\n(.*?)```', text, re.S)).replace('\\\n', ''), re.M)
         found |= {command: str(page.relative_to(project)) for command in named}
     examples = re.findall(r'Example: (aeclf .*)', (project/'aeclf'/'cli.py').read_text(encoding='utf-8'))
     return found | {command: 'aeclf/cli.py' for command in examples}

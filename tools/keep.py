@@ -1,11 +1,13 @@
-"""What is kept of a finished study: its numbers, its curves, and a few pictures in few colours.
+"""What is kept of a finished study: its numbers, its curves, and a few pictures, in few colours or, of large images, as JPEG.
 
 python tools/keep.py STUDY FOLDER [FILE …]   more files by their names in the study, such as figures/null_lattices.png
 """
+import csv
 import shutil
 import sys
 from pathlib import Path
 
+import numpy as np
 from PIL import Image
 
 from aeclf.config import config_text
@@ -14,7 +16,7 @@ from aeclf.study import Study
 
 TABLES = ('crosseval/accuracy', 'artefacts', 'information', 'lattices', 'quality', 'rrc', 'rrc_epochs', 'seeds', 'seed_spread')
 FOLDERS = ('crosseval', 'evidence', 'history')
-PICTURES = {'figures/panels/overview.png': 'overview.png', 'figures/lattice.png': 'lattice.png'}
+LARGE = 128   # pixels, from which on images are kept as JPEG
 
 
 def in_few_colours(file, to):
@@ -22,17 +24,43 @@ def in_few_colours(file, to):
     with Image.open(file) as picture, atomic(to) as part: picture.convert('RGB').quantize(256).save(part, format='png', optimize=True)
 
 
+def too_large(folder, names):
+    "Tables of a row for each of a thousand classes: a few images each, of which nothing can be said."
+    return [name for name in names if (Path(folder)/name).stat().st_size > 5e5]
+
+
+def sheet(study, n, to, scale):
+    "The first `n` images of the seeded shuffle and what every decoder makes of them, as a JPEG."
+    images, made = study.reconstructions(n)
+    pixels = np.hstack([(o.clamp(0, 1).permute(0, 2, 3, 1).numpy()*255).round().astype(np.uint8).reshape(-1, *o.shape[-1:], 3) for o in (images, *made.values())])
+    picture = Image.fromarray(pixels)
+    with atomic(to) as part: picture.reduce(scale).save(part, format='jpeg', quality=80)
+
+
+def keep_panels(study, folder):
+    "The images that are shown: six at full size, those of all panels at half of it, and which they are."
+    n = study.config.panels
+    sheet(study, 6, folder/'overview.jpg', 1)
+    sheet(study, n, folder/'panels.jpg', 2)
+    with atomic(folder/'panels.csv') as part, open(part, 'w', newline='') as file:
+        csv.writer(file, lineterminator='\n').writerows([['panel', 'image'], *((k, study.crosseval.ids[i]) for k, i in enumerate(study.first_numbers(n)))])
+
+
 def keep(study, folder, more=()):
     study, folder = Path(study), Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    config = Study.open(study).config
+    opened = Study.open(study)
+    config = opened.config
     (folder/'study.toml').write_text(config_text(config, paths=False), encoding='utf-8')   # where files lay is nobody's business
     shutil.copy(study/'provenance.json', folder)
     for name in TABLES:
         of_study = name != 'rrc_epochs' or config.read_along   # else one that lies there is of an earlier study
         if of_study and (study/f'{name}.csv').is_file(): shutil.copy(study/f'{name}.csv', folder)
-    for name in FOLDERS: shutil.copytree(study/name, folder/name, dirs_exist_ok=True)
-    for name, to in {**PICTURES, **{f: Path(f).name for f in more}}.items(): in_few_colours(study/name, folder/to)
+    for name in FOLDERS: shutil.copytree(study/name, folder/name, dirs_exist_ok=True, ignore=too_large)
+    pictures = ['figures/lattice.png', *more]
+    if config.size < LARGE: pictures.append('figures/panels/overview.png')
+    else: keep_panels(opened, folder)
+    for name in pictures: in_few_colours(study/name, folder/Path(name).name)
 
 
 if __name__ == '__main__': keep(*sys.argv[1:3], sys.argv[3:])
