@@ -158,8 +158,7 @@ def _trainings(study):
     ready = dict(classifiers=all(map(study.comes_trained, study.config.classifiers)), autoencoder=study.comes_ready)
     epochs = ', '.join(f'{k} {v}' for k,v in study.config.epochs.items() if not ready.get(k))
     begin = 'as copies of that of A_S' if study.config.decoder_start=='S' else 'at random'
-    as_it_came = f'; A_S is ready-made ({study.config.autoencoder})' if study.comes_ready else ''
-    return f'{epochs}; decoders begin {begin}{as_it_came}'
+    return f'{epochs}; decoders begin {begin}'
 
 def what_was_asked(study # a finished `Study`
                   ) -> dict: # names and values
@@ -167,9 +166,10 @@ def what_was_asked(study # a finished `Study`
     c,record = study.config,provenance(study)
     seconds = sum(entry['seconds'] for entry in study.ledger.entries.values())
     labels = {'labels': study.words.line} if study.words.line else {}
+    ready = {'autoencoder': c.autoencoder+', ready-made'} if study.comes_ready else {}
     return {'images': f'{c.data}: {record["images"]}', 'size': f'{c.size} × {c.size} pixels',
             'classifiers': ', '.join(f'{k} ({v})' for k,v in c.classifiers.items()), **labels,
-            'epochs': _trainings(study),
+            **ready, 'epochs': _trainings(study),
             'seed': str(c.seed), 'time': f'{_duration(seconds)} on {record["device"]}'}
 
 # %% ../nbs/28_report.ipynb #a15b0036
@@ -289,7 +289,7 @@ def _asked_parts(study):
     return dict(title=f'aeclf: {c.data}', names=list(c.classifiers), config=c, n=n,
                 words=study.words, watched=min(c.watch, n),
                 controls=study.control_names, asked=what_was_asked(study), command=command_of(c),
-                provenance=provenance(study), toml=toml)
+                provenance=provenance(study), toml=toml, is_ready=study.comes_ready)
 
 def page_parts(study # a finished `Study`
               ) -> dict: # name to value, for page.html

@@ -270,7 +270,8 @@ def _shape_of(tensors):
     "The widths and the convolutions of the stages that these tensors of an encoder make up."
     stages = {}
     for name,tensor in tensors.items():
-        if found := re.fullmatch(r'encoder\.conv(\d)(\d)\.weight', name): stages.setdefault(found[1], []).append(len(tensor))
+        found = re.fullmatch(r'encoder\.conv(\d)(\d)\.weight', name)
+        if found and tensor.dim()==4: stages.setdefault(found[1], []).append(len(tensor))
     of = [widths for _,widths in sorted(stages.items())]
     return tuple(widths[-1] for widths in of),tuple(map(len, of))
 

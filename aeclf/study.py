@@ -33,7 +33,7 @@ from .results import classes_of,figure,sentence,table,written_stage
 from .rrc import serves
 from .stages import STAGES,Ledger,no_line,print_stage,progress_of,run_stages,study_stages
 from .store import BadInput
-from .workspace import Workspace,check_handed,full_names
+from .workspace import Workspace,check_handed,full_names,ready_autoencoders
 
 # %% ../nbs/26_study.ipynb #57d00003
 class Study(Workspace):
@@ -145,17 +145,31 @@ def _note_times(self:Study, which, listing, files):
     except (OSError, BadInput): return
 
 # %% ../nbs/26_study.ipynb #26070001
+def _digests_of(file):
+    "Name → digest of the pictures in a list that is kept; empty where there is none, as of shards."
+    listing = read_listing(file) if file.is_file() else {}
+    return {unicodedata.normalize('NFC', n): o.digest for n,o in listing.items() if o and o.digest}
+
+def _learnt_from(folder):
+    "The digests of the pictures from which A_S of another study has learnt, as far as its lists tell."
+    names = folder/'crosseval'/'names.json'
+    measured = json.loads(names.read_text(encoding='utf-8'))['ids'] if names.is_file() else []
+    data,pretrained = (_digests_of(listing_file(folder, which)) for which in ('data', 'pretrain'))
+    return set(pretrained.values()) or {d for name,d in data.items() if name not in measured}
+
 @patch
 def _note_measured_before(self:Study):
-    "Keep a note where A_S is pre-trained on pictures that are measured; of shards nobody can tell."
-    files = [listing_file(self.path, which) for which in ('data', 'pretrain')]
-    if not all(f.is_file() for f in files): return
-    data,other = map(read_listing, files)
-    digests,known = ({unicodedata.normalize('NFC', n): o.digest for n,o in data.items() if o},
-                     {o.digest for o in other.values() if o and o.digest})
+    "Keep a note where A_S has learnt from pictures that are measured, or where nobody can tell."
+    kind,_,origin = self.config.autoencoder.partition(':')
+    known,whence = set(_digests_of(listing_file(self.path, 'pretrain')).values()),self.config.pretrain
+    if kind=='segnet' and origin not in ready_autoencoders():
+        known,whence = _learnt_from(Path(self.place(origin)).parent.parent),self.config.autoencoder
+        if not known: self.add_note(f'{whence}: nobody has said what this A_S has learnt from; nothing of it should be measured here')
+    digests = _digests_of(listing_file(self.path, 'data'))
     n = sum(digests.get(name) in known for name in getattr(self.images.valid_ds, 'ids', ()))
     if n: self.add_note(f'{n:,} of the measured pictures are among those that A_S is pre-trained on '
-                        f'({self.config.pretrain}): it has seen what it is measured on; give others')
+                        f'({whence}): it has seen what it is measured on; give others')
+
 
 # %% ../nbs/26_study.ipynb #c1d60000
 @patch

@@ -189,7 +189,7 @@ def as_the_folder_is(path,   # of a study, which need not be there
         why = difference(config, held)
         if not why or lowered_rates(config, held, path): return
         another = f'the study there has another configuration ({why})'
-        raise BadInput(f'{path}: {another}; choose another folder (--out) or delete it')
+        raise BadInput(f'{path}: {another}; go on with that one (--config {path}), choose another folder (--out) or delete it')
     if path.exists() and (not path.is_dir() or any(p.name!=LOCK for p in path.iterdir())):
         why = _settings_lost(path) or 'exists and is not a study; choose another folder'
         raise BadInput(f'{path}: {why}')
@@ -794,7 +794,7 @@ def measuring(self:Workspace):
 
 # %% ../nbs/23_workspace.ipynb #2af138e8
 _OF_PACKAGE = Path(files('aeclf')/'autoencoders')
-_READY = ('segnet', 's2snets')
+_READY_MADE = ('segnet', 's2snets')
 
 def ready_autoencoders() -> dict: # name to path of its weights
     "The autoencoders that come with the package; `weights_meta` of such a file says how it was trained."
@@ -811,23 +811,26 @@ def _vgg16_bn(weights):
 @patch(as_prop=True)
 def comes_ready(self:Workspace):
     "Does A_S come ready-made, so that it is not trained?"
-    return self.config.autoencoder.partition(':')[0] in _READY
+    return self.config.autoencoder.partition(':')[0] in _READY_MADE
 
 @patch
-def _ready_autoencoder(self:Workspace, kind, origin):
+def _ready_made(self:Workspace, kind, origin):
     "A_S from a file, or from the package by name."
-    if kind=='s2snets': return SegNet.from_s2snets(self.place(origin))
-    if Path(origin).suffix: return SegNet.from_file(self.place(origin))
-    return SegNet.from_file(ready_autoencoders()[origin])
+    if kind=='segnet' and origin in ready_autoencoders(): return SegNet.from_file(ready_autoencoders()[origin])
+    place = self.place(origin)
+    if kind=='s2snets': return SegNet.from_s2snets(place)
+    if Path(place).is_dir(): raise BadInput(f'autoencoder segnet:{origin}: a folder; give segnet:{Path(origin)/"autoencoder"/"S.safetensors"}')
+    return SegNet.from_file(place)
 
 @patch
 def initial_autoencoder(self:Workspace):
     "A_S before its pre-training, or ready-made."
     asked,c = self.config.autoencoder,self.config
     kind,_,origin = asked.partition(':')
-    is_known = kind in ('vgg16_bn', *_READY) and (kind!='segnet' or Path(origin).suffix or origin in ready_autoencoders())
-    if asked and not (is_known and origin): raise unknown('autoencoder', asked, _known_autoencoders())
-    if self.comes_ready: return self._ready_autoencoder(kind, origin)
+    of_package = kind=='segnet' and not Path(origin).suffix and not Path(origin).exists()
+    is_known = kind in ('vgg16_bn', *_READY_MADE) and origin and (not of_package or origin in ready_autoencoders())
+    if asked and not is_known: raise unknown('autoencoder', asked, _known_autoencoders())
+    if self.comes_ready: return self._ready_made(kind, origin)
     model = SegNet(c.widths, c.convs)
     if kind: model.encoder.load_vgg16_bn(_vgg16_bn(self.place(origin)), asked)
     return model
@@ -948,7 +951,7 @@ def _check_reading(self:Workspace, name):
     if model.assumed and not trains: self.add_note(f'{self.called(name)} {_ASSUMED}')
 
 # %% ../nbs/23_workspace.ipynb #3a5c001a
-_OR_TRAIN = ", or --set autoencoder= to train one"
+_OR_TRAIN = "or --set autoencoder= to train one"
 
 @patch
 def _check_widths(self:Workspace, model):
@@ -958,16 +961,17 @@ def _check_widths(self:Workspace, model):
     if have==wanted: return
     (widths,convs),(ours,our_convs) = ([str(list(o)).replace(' ', '') for o in of] for of in (have, wanted))
     differ = f'has widths {widths} and convs {convs}, this study {ours} and {our_convs}'
-    raise BadInput(f'autoencoder {c.autoencoder!r} {differ}; say --set widths={widths} --set convs={convs}{_OR_TRAIN}')
+    raise BadInput(f"autoencoder {c.autoencoder!r} {differ}; say --set 'widths={widths}' --set 'convs={convs}', {_OR_TRAIN}")
 
 @patch
 def _check_autoencoder(self:Workspace):
-    "Does the autoencoder fit in which A_S begins, and is nothing said that it leaves aside?"
+    "`BadInput` where A_S begins with what does not fit, or is ready-made and has pictures to learn from."
     c = self.config
     if not c.autoencoder: return
     with seeded(c.seed): self._check_widths(self.initial_autoencoder())
     if self.comes_ready and c.pretrain:
-        raise BadInput(f'--pretrain {c.pretrain}: autoencoder {c.autoencoder!r} is ready-made and learns from no pictures; leave one of them out{_OR_TRAIN}')
+        what = f'autoencoder {c.autoencoder!r} is ready-made and learns from no pictures'
+        raise BadInput(f'--pretrain {c.pretrain}: {what}; leave --pretrain out, {_OR_TRAIN} on them')
 
 @patch
 def _check_image_size(self:Workspace):
@@ -1153,15 +1157,16 @@ def accuracy(self:Workspace):
     "Top-1 accuracies in [0, 1], rows × classifiers."
     return self.crosseval.accuracy()
 
-_NOTHING = ('no classifier {} on its own autoencoder, so there is no RRC; train A_S and '
-            'the decoders longer (--epochs), with more pictures, or take a larger autoencoder (widths)')
+_NOTHING = ('no classifier {} on its own autoencoder, so there is no RRC; train {} longer (--epochs), '
+            'with more pictures, or take a larger autoencoder (widths)')
 
 @patch(as_prop=True)
 def compared(self:Workspace):
     "The accuracies of which RRC is made: a classifier at 0 on its own autoencoder is left out."
     known = comparable(self.accuracy)
     does = 'keeps any answer' if self.config.labels=='own' else 'recognises anything'
-    if known.empty: raise BadInput(f'{self.path}: {_NOTHING.format(does)}')
+    trained = 'the decoders' if self.comes_ready else 'A_S and the decoders'
+    if known.empty: raise BadInput(f'{self.path}: {_NOTHING.format(does, trained)}')
     return known
 
 @patch

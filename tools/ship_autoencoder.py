@@ -15,6 +15,8 @@ def ship(study, name, about):
     study = Study.open(study)
     c, history = study.config, study.history('S')
     file = Path(aeclf.__file__).parent/'autoencoders'/f'{name}.safetensors'
+    if '.' in name or file.exists(): sys.exit(f'{name}: give a name without a dot that no autoencoder has; what a name stands for never changes')
+    if study.comes_ready: sys.exit(f'{study.path}: its A_S came ready-made; give the study that has trained it')
     file.parent.mkdir(exist_ok=True)
     how = dict(about=about, size=c.size, widths=c.widths, convs=c.convs, epochs=c.epochs['autoencoder'], lr=c.lr['autoencoder'],
                optimizer=c.optimizer, bs=c.bs, seed=c.seed, mean_squared_error=round(float(history.valid_loss.iloc[-1]), 4))
