@@ -225,7 +225,7 @@ def plot_table(table,     # DataFrame of accuracies or RRC: rows `original` or a
                t=None,    # frame the cells ≥ `t`; default: none
                title=None,# default: what `rrc` wrote into the name of the index
                digits=2,  # decimals in the cells
-               vmax=1.0,  # value of the darkest blue
+               vmax=1.0,  # value of the darkest blue; where values are below 0, the largest one is, and red stands below
                intervals=None, # tidy DataFrame row, column, low, high: written below the numbers
               ): # the axes
     "Heat map of `table` with its numbers."
@@ -237,7 +237,9 @@ def plot_table(table,     # DataFrame of accuracies or RRC: rows `original` or a
     tilted = max(map(len, columns)) > 7
     if ax is None: ax = _fitting_axes(labels, columns, 0.95 if bounds else 0.72, tilted)
     values = table.to_numpy(float)
-    image = ax.imshow(values, cmap='Blues', vmin=0, vmax=vmax, aspect='auto')
+    is_signed = np.nanmin(values, initial=0)<-0.5*0.1**digits   # so that it is seen
+    most = np.nanmax(np.abs(values), initial=0) if is_signed else vmax
+    image = ax.imshow(values, cmap='RdBu' if is_signed else 'Blues', vmin=-most if is_signed else 0, vmax=most, aspect='auto')
     for (y,x),v in np.ndenumerate(values):
         between = bounds.get((table.index[y], table.columns[x]))
         _write_cell(ax, x, y, v, t, digits, image.cmap(image.norm(v)), between)
