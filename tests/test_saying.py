@@ -254,7 +254,10 @@ def networks(folder, **named):
 imagenet_networks = networks('imagenet-networks', sq=('squeezenet', 'squeezenet1_1'), m025=('mobilenet_v1_025', 'mobilenet_v1_0.25_128'), m050=('mobilenet_v1_050', 'mobilenet_v1_0.5_160'),
                              m075=('mobilenet_v1_075', 'mobilenet_v1_0.75_192'), m2=('mobilenet_v2', 'mobilenet_v2_1.0_224'), e0=('efficientnet_lite0', 'tf_efficientnet_lite0'), e2=('efficientnet_lite2', 'tf_efficientnet_lite2'))
 siblings = 'aeclf run --preset cifar10-reduced --data folder:cifar10 --set limit=[10000,10000] --classifiers '+networks('cifar10-resnets', **{f'R{k}': (f'resnet{k}', f'resnet{k}') for k in (20, 32, 44, 56)})
+sixty = 'aeclf run --preset pretrained --data imagenet:own60-0 --labels own --set epochs.decoders=20 --set panels=4{} --classifiers '+networks(
+    'imagenet-networks', sq=('squeezenet', 'squeezenet1_1'), m050=('mobilenet_v1_050', 'mobilenet_v1_0.5_160'), m2=('mobilenet_v2', 'mobilenet_v2_1.0_224'))
 kept = {   # the study.toml of a result, and the command that repeats it
+    'ready-start/1000': sixty.format(''), 'ready-start/60': sixty.format(' --set autoencoder='), 'ready-start/300': sixty.format(' --set autoencoder= --pretrain folder:own300-0'),
     'imagenet-public': f'aeclf run --preset pretrained --set autoencoder= --data imagenet:imagenet-public --classifiers {imagenet_networks}',
     'cifar-public': siblings, 'cifar-public/own': f'{siblings} --labels own',
     'photos': 'aeclf run --set read_along=true --set watch=260', 'cifar10': 'aeclf run --preset cifar10-reduced --set read_along=true --data folder:cifar10',
