@@ -152,8 +152,10 @@ def _digests_of(file):
 
 def _learnt_from(folder):
     "The digests of the pictures from which A_S of another study has learnt, as far as its lists tell."
+    if not (folder/'study.toml').is_file(): return set()
     names = folder/'crosseval'/'names.json'
-    measured = json.loads(names.read_text(encoding='utf-8'))['ids'] if names.is_file() else []
+    ids = json.loads(names.read_text(encoding='utf-8'))['ids'] if names.is_file() else []
+    measured = {unicodedata.normalize('NFC', name) for name in ids}
     data,pretrained = (_digests_of(listing_file(folder, which)) for which in ('data', 'pretrain'))
     return set(pretrained.values()) or {d for name,d in data.items() if name not in measured}
 
@@ -163,7 +165,7 @@ def _note_measured_before(self:Study):
     kind,_,origin = self.config.autoencoder.partition(':')
     known,whence = set(_digests_of(listing_file(self.path, 'pretrain')).values()),self.config.pretrain
     if kind=='segnet' and origin not in ready_autoencoders():
-        known,whence = _learnt_from(Path(self.place(origin)).parent.parent),self.config.autoencoder
+        known,whence = _learnt_from(Path(self.place(origin)).absolute().parent.parent),self.config.autoencoder
         if not known: self.add_note(f'{whence}: nobody has said what this A_S has learnt from; nothing of it should be measured here')
     digests = _digests_of(listing_file(self.path, 'data'))
     n = sum(digests.get(name) in known for name in getattr(self.images.valid_ds, 'ids', ()))

@@ -189,7 +189,7 @@ def as_the_folder_is(path,   # of a study, which need not be there
         why = difference(config, held)
         if not why or lowered_rates(config, held, path): return
         another = f'the study there has another configuration ({why})'
-        raise BadInput(f'{path}: {another}; go on with that one (--config {path}), choose another folder (--out) or delete it')
+        raise BadInput(f'{path}: {another}; go on with it (--config {path} --out {path}), choose another folder (--out) or delete it')
     if path.exists() and (not path.is_dir() or any(p.name!=LOCK for p in path.iterdir())):
         why = _settings_lost(path) or 'exists and is not a study; choose another folder'
         raise BadInput(f'{path}: {why}')

@@ -24,9 +24,9 @@ def in_few_colours(file, to):
     with Image.open(file) as picture, atomic(to) as part: picture.convert('RGB').quantize(256).save(part, format='png', optimize=True)
 
 
-def too_large(folder, names):
-    "Tables of a row for each of a thousand classes: a few images each, of which nothing can be said."
-    return [name for name in names if (Path(folder)/name).stat().st_size > 5e5]
+def of_many_classes(folder, names):
+    "The table of a row for each class where they are a thousand: a few images each, of which nothing can be said."
+    return [name for name in names if name == 'per_class.csv' and (Path(folder)/name).stat().st_size > 2e5]
 
 
 def sheet(study, n, to, scale):
@@ -56,7 +56,7 @@ def keep(study, folder, more=()):
     for name in TABLES:
         of_study = name != 'rrc_epochs' or config.read_along   # else one that lies there is of an earlier study
         if of_study and (study/f'{name}.csv').is_file(): shutil.copy(study/f'{name}.csv', folder)
-    for name in FOLDERS: shutil.copytree(study/name, folder/name, dirs_exist_ok=True, ignore=too_large)
+    for name in FOLDERS: shutil.copytree(study/name, folder/name, dirs_exist_ok=True, ignore=of_many_classes)
     pictures = ['figures/lattice.png', *more]
     if config.size < LARGE: pictures.append('figures/panels/overview.png')
     else: keep_panels(opened, folder)
