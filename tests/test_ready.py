@@ -27,7 +27,7 @@ def test_the_one_of_the_package_is_measured_and_not_trained(ready, pictures):
     history = pd.read_csv(where/'history'/'S.csv')
     assert len(history) == 1 and history.valid_loss[0] < 0.3   # an untrained one is at 1
     page = (where/'report.html').read_text()
-    assert 'segnet:small-224, ready-made' in page and 'autoencoder 9' not in page and 'here elsewhere' in page
+    assert 'segnet:small-224, ready-made' in page and 'autoencoder 9' not in page and 'It has learnt before' in page and 'First it learns' not in page
     study = Study.open(where)
     assert digest(study.autoencoder()) == digest(study.initial_autoencoder().eval()) and digest(study.autoencoder('L')) != digest(study.autoencoder())
     again = aeclf(pictures.parent, 'run', '--data', f'folder:{pictures}', *tiny, '--autoencoder', 'segnet:small-224', '--out', where)
