@@ -12,6 +12,7 @@ __all__ = ['app', 'LogLines', 'progress_line', 'stage_done', 'lines_beside', 'St
 import difflib,errno,os,shutil,signal,sys,threading,time,tomllib,warnings
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from importlib.metadata import PackageNotFoundError,version
 from inspect import Signature,signature
 from pathlib import Path
@@ -48,10 +49,12 @@ def _time(seconds):
 class LogLines:
     "What a stage tells, as lines of a log."
     def __init__(self,
-        name,         # of the stage
-        patience=60., # seconds between two lines that no epoch brings, at least
+        name,               # of the stage
+        measure='accuracy', # what the accuracy of an epoch is called
+        patience=60.,       # seconds between two lines that no epoch brings, at least
     ):
-        self.name,self.patience,self.tenths,self.before = name,patience,0,0.
+        self.name,self.measure,self.patience = name,measure,patience
+        self.tenths,self.before = 0,0.
         self.start = self.last = time.monotonic()
 
     def say(self, words, fraction):
@@ -71,16 +74,18 @@ class LogLines:
 
     def after_epoch(self, epoch, n, measured): # from 1; of so many; name → number
         if epoch==n: return   # the stage's own line follows
-        numbers = ', '.join(f'{k.replace("_", " ")} {v:.3g}' for k,v in measured.items())
+        called = {k: self.measure if k=='accuracy' else k.replace('_', ' ') for k in measured}
+        numbers = ', '.join(f'{called[k]} {v:.3g}' for k,v in measured.items())
         self.say(f'epoch {epoch} of {n}: {numbers}', epoch/n)
 
 # %% ../nbs/29_cli.ipynb #5a1e2011
 @contextmanager
-def progress_line(name # of the stage
-                 ):    # a function that takes the fraction done, in [0, 1]
+def progress_line(name,               # of the stage
+                  measure='accuracy', # what the accuracy of an epoch is called
+                 ): # a function that takes the fraction done, in [0, 1]
     "One line of progress for a stage on a terminal, else `LogLines`."
     if not sys.stdout.isatty():
-        yield LogLines(name)
+        yield LogLines(name, measure)
         return
     start,last = time.monotonic(),[0.]
     def tell(fraction):
@@ -107,7 +112,8 @@ def _on_its_own_line(words):
     "Print a line, in place of one of progress that may stand there."
     print(f'\r\033[K{words}' if sys.stdout.isatty() else words, flush=True)
 
-def lines_beside(): # a function as `progress_line`
+def lines_beside(measure='accuracy' # what the accuracy of an epoch is called
+                ): # a function as `progress_line`
     "Progress of several stages at a time: on a terminal one line for all of them, else `LogLines`."
     far,last = {},[0.]   # stage → fraction done; when the line was written
     def show():
@@ -117,7 +123,7 @@ def lines_beside(): # a function as `progress_line`
     @contextmanager
     def line(name):
         if not sys.stdout.isatty():
-            yield LogLines(name)
+            yield LogLines(name, measure)
             return
         def tell(fraction):
             far[name] = fraction
@@ -511,7 +517,9 @@ def _run_and_tell(study, add, seeds, jobs):
     study.prepare(seeds, jobs)
     with alone(study.path):
         _print_beginning(study, seeds)
-        with stoppable(lines_beside() if jobs>1 else progress_line) as line:
+        measure = study.words.short
+        lines = lines_beside(measure) if jobs>1 else partial(progress_line, measure=measure)
+        with stoppable(lines) as line:
             fresh = _run_seeds(study, seeds, line, jobs)
         report = write_report(study)
     if not fresh: print(f'{study.path}: this study is finished, nothing was trained')

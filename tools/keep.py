@@ -46,6 +46,15 @@ def keep_panels(study, folder):
         csv.writer(file, lineterminator='\n').writerows([['panel', 'image'], *((k, study.crosseval.ids[i]) for k, i in enumerate(study.first_numbers(n)))])
 
 
+def keep_seed(study, folder):
+    "Of a repetition: its cross-evaluation, its artefacts, and of large images the first three."
+    folder.mkdir(parents=True, exist_ok=True)
+    shutil.copytree(study/'crosseval', folder/'crosseval', dirs_exist_ok=True)
+    shutil.copy(study/'artefacts.csv', folder)
+    opened = Study.open(study)
+    if opened.config.size >= LARGE: sheet(opened, 3, folder/'overview.jpg', 1)
+
+
 def keep(study, folder, more=()):
     study, folder = Path(study), Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -60,6 +69,7 @@ def keep(study, folder, more=()):
     pictures = ['figures/lattice.png', *more]
     if config.size < LARGE: pictures.append('figures/panels/overview.png')
     else: keep_panels(opened, folder)
+    for toml in sorted(study.glob('seeds/*/study.toml')): keep_seed(toml.parent, folder/'seeds'/toml.parent.name)
     for name in pictures: in_few_colours(study/name, folder/Path(name).name)
 
 
