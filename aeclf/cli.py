@@ -159,6 +159,7 @@ def _let_pass(number):
     "In a process that reads images: the first request is for the one that it reads for."
     if number==signal.SIGTERM: signal.signal(number, signal.SIG_DFL)
 
+# %% ../nbs/29_cli.ipynb #4be004b7
 @contextmanager
 def _among(names, name):
     "Within the block a name stands in a list."
@@ -611,6 +612,7 @@ def status(study: Annotated[Path, typer.Argument(help='Folder of a study.')]):
     todo = [name for name,entry,_ in progress if not entry]
     for file,remedy in _lost_files(opened, todo): stage_done(file, remedy, None)
 
+# %% ../nbs/29_cli.ipynb #4f318916
 @app.command()
 def report(study: Annotated[Path, typer.Argument(help='Folder of a finished study.')]):
     """Write report.html of a study anew.
@@ -668,6 +670,7 @@ def _verified(folder):
     if before := not_noted(ledger): print(f'{folder}: no digests of what {shortened(", ".join(before))} left; the next aeclf run takes it as it is')
     return wrong,len(found)+1+page.is_file()+len(kept)
 
+# %% ../nbs/29_cli.ipynb #28da0004
 @app.command()
 def verify(study: Annotated[Path, typer.Argument(help='Folder of a study.')]):
     """Read every byte of a study, and say which files are not as they were left; exit code 1 if one is not.
@@ -812,6 +815,7 @@ def _planned(config, folder, device, controls, jobs):
     study.check()
     with progress_line(f'rehearsal for --jobs {jobs}') as tell: return study,plan(study, tell)
 
+# %% ../nbs/29_cli.ipynb #b1400043
 @app.command()
 @_with_options_of_run
 def plan(**options):

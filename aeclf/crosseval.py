@@ -201,6 +201,7 @@ def _reads(dl):
     n = dl.n if sampler is None else len(sampler)
     return n-n%bs if is_cut else n
 
+# %% ../nbs/10_crosseval.ipynb #1354fd90
 def _said_of(ds, name):
     "What a data set says of its images under `name`; part of a data set, what the whole says of these."
     values = getattr(ds, name, None)
@@ -223,7 +224,6 @@ def _of_images(dl, name, n):
         raise BadInput(f'the loader gave {n} images of {_reads(dl)} of its {kind}, so their {name} cannot be told; '
                        'leave none out, or give a data set of those that can be read')
     return np.asarray(values)[:n]
-
 
 # %% ../nbs/10_crosseval.ipynb #13100002
 class Pieces:

@@ -110,6 +110,7 @@ def _mean_of_pairs(pairs):
     means = [pd.Series(o[told]).mean() for o in (value, base, _calibrated(value, base))]
     return *means, told.sum()
 
+# %% ../nbs/18_information.ipynb #01b29b28
 class Information:
     "Normalised mutual information of every autoencoder, within an image and across images, from batches."
     def __init__(self,

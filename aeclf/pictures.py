@@ -39,14 +39,7 @@ def _full_scale(image, low, high):
         if black-slack<=low and high<=white+slack: return _unless_16_bits(image, black, white)
     raise BadInput(f'values from {low:g} to {high:g} of an unknown range; save it in 8 bits')
 
-def _eight_bits(image, scale=None):
-    "A grey picture of more than 8 bits, or of floats, in 8; `scale` is its black and white."
-    if image.mode!='F' and not image.mode.startswith('I'): return image
-    values = np.asarray(image).astype(np.float64)
-    black,white = scale or _scale_of(image)
-    unit = (np.nan_to_num(values, posinf=white, neginf=black)-black)*(255/(white-black))
-    return Image.fromarray(np.rint(unit).clip(0, 255).astype(np.uint8))
-
+# %% ../nbs/02_pictures.ipynb #752e1bb0
 def _span_of(image):
     "The lowest and the highest value of a picture of more than 8 bits, or of floats; None for one of 8."
     if image.mode!='F' and not image.mode.startswith('I'): return None
@@ -67,6 +60,15 @@ def _scale_of(image, scales=None):
     if span is None: return None
     known = (scales or {}).get(_depth_of(image))
     return known or _full_scale(image, *span)
+
+# %% ../nbs/02_pictures.ipynb #752e1bb2
+def _eight_bits(image, scale=None):
+    "A grey picture of more than 8 bits, or of floats, in 8; `scale` is its black and white."
+    if image.mode!='F' and not image.mode.startswith('I'): return image
+    values = np.asarray(image).astype(np.float64)
+    black,white = scale or _scale_of(image)
+    unit = (np.nan_to_num(values, posinf=white, neginf=black)-black)*(255/(white-black))
+    return Image.fromarray(np.rint(unit).clip(0, 255).astype(np.uint8))
 
 # %% ../nbs/02_pictures.ipynb #56786323
 _TRANSPARENT = ('RGBA', 'LA', 'PA', 'RGBa', 'La')

@@ -175,6 +175,7 @@ class _Written:
         self.files[file] = file_digest(self.ws.path/file)
         write_kept(self.file, self.belongs, dict(files=self.files, random=random_states()))
 
+# %% ../nbs/25_results.ipynb #4e5a0010
 def write_results(ws,    # `Workspace`
                   stage, # its name
                   tell=lambda fraction: None, # called with the fraction done

@@ -299,6 +299,7 @@ def _is_plain(value):
     except KeyError: return False   # a dtype that it does not know
     return True
 
+# %% ../nbs/01_store.ipynb #c6c59415
 _SETS = {'packed set': set, 'packed frozenset': frozenset}
 
 def _in_order(value):
@@ -316,6 +317,7 @@ def _as_it_was(value):
     if len(value)==1 and word in _SETS: return _SETS[word](map(_as_it_was, value[word]))
     return {k: _as_it_was(v) for k,v in value.items()}
 
+# %% ../nbs/01_store.ipynb #c6c59416
 def _packed(value):
     "The bytes that torch saves of a value, as a tensor."
     import torch

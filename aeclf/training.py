@@ -451,6 +451,7 @@ class KeepTraining(WithoutState, Callback):
 # %% ../nbs/09_training.ipynb #13090011
 def _kind_of(cb): return cb.__name__ if isinstance(cb, type) else type(cb).__name__
 
+# %% ../nbs/09_training.ipynb #1309001a
 class Kept:
     "A file in which a training is kept until it is finished, so that it can go on after it was stopped."
     def __init__(self,

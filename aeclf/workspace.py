@@ -666,6 +666,7 @@ def _as_it_comes(self:Workspace, name):
     model = self._matched(name, model)
     return self._made(name, n_classes) if vocab and not model.classes else model   # by position
 
+# %% ../nbs/23_workspace.ipynb #3ca58941
 @patch
 def _at_random(self:Workspace, name, make):
     "What `make` makes, with weights that are drawn anew; a message names it."
@@ -808,6 +809,7 @@ def _vgg16_bn(weights):
     if Path(weights).suffix: return read_tensors(weights)
     return make_classifier('torchvision/vgg16_bn', 1000, 224, weights).net.state_dict()
 
+# %% ../nbs/23_workspace.ipynb #2af138e9
 @patch(as_prop=True)
 def comes_ready(self:Workspace):
     "Does A_S come ready-made, so that it is not trained?"
@@ -1120,6 +1122,7 @@ def check_classifiers(self:Workspace, names): # some of its classifiers
         if self.controls:
             for name in names: self.initial(name, trained=False)
 
+# %% ../nbs/23_workspace.ipynb #3a5c001c
 @patch
 def check(self:Workspace):
     "`BadInput` if this study cannot be run; writes nothing."
