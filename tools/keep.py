@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image
 
 from aeclf.config import config_text
+from aeclf.reconstruction import reconstruct
 from aeclf.store import atomic
 from aeclf.study import Study
 
@@ -29,9 +30,9 @@ def of_many_classes(folder, names):
     return [name for name in names if name == 'per_class.csv' and (Path(folder)/name).stat().st_size > 2e5]
 
 
-def sheet(study, n, to, scale):
-    "The first `n` images of the seeded shuffle and what every decoder makes of them, as a JPEG."
-    images, made = study.reconstructions(n)
+def sheet(images, study, to, scale):
+    "Images and what every decoder of a study makes of them, as a JPEG."
+    made = reconstruct(study.autoencoder().encoder, study.decoders(), images, study.config.bs)
     pixels = np.hstack([(o.clamp(0, 1).permute(0, 2, 3, 1).numpy()*255).round().astype(np.uint8).reshape(-1, *o.shape[-1:], 3) for o in (images, *made.values())])
     picture = Image.fromarray(pixels)
     with atomic(to) as part: picture.reduce(scale).save(part, format='jpeg', quality=80)
@@ -40,19 +41,19 @@ def sheet(study, n, to, scale):
 def keep_panels(study, folder):
     "The images that are shown: six at full size, those of all panels at half of it, and which they are."
     n = study.config.panels
-    sheet(study, 6, folder/'overview.jpg', 1)
-    sheet(study, n, folder/'panels.jpg', 2)
+    images = study.shuffled_images(n)
+    sheet(images[:6], study, folder/'overview.jpg', 1)
+    sheet(images, study, folder/'panels.jpg', 2)
     with atomic(folder/'panels.csv') as part, open(part, 'w', newline='') as file:
         csv.writer(file, lineterminator='\n').writerows([['panel', 'image'], *((k, study.crosseval.ids[i]) for k, i in enumerate(study.first_numbers(n)))])
 
 
-def keep_seed(study, folder):
-    "Of a repetition: its cross-evaluation, its artefacts, and of large images the first three."
+def keep_seed(study, folder, images):
+    "Of a repetition: its cross-evaluation, its artefacts, and of large images what it makes of the study's first three."
     folder.mkdir(parents=True, exist_ok=True)
     shutil.copytree(study/'crosseval', folder/'crosseval', dirs_exist_ok=True)
     shutil.copy(study/'artefacts.csv', folder)
-    opened = Study.open(study)
-    if opened.config.size >= LARGE: sheet(opened, 3, folder/'overview.jpg', 1)
+    if images.shape[-1] >= LARGE: sheet(images, Study.open(study), folder/'overview.jpg', 1)
 
 
 def keep(study, folder, more=()):
@@ -69,7 +70,7 @@ def keep(study, folder, more=()):
     pictures = ['figures/lattice.png', *more]
     if config.size < LARGE: pictures.append('figures/panels/overview.png')
     else: keep_panels(opened, folder)
-    for toml in sorted(study.glob('seeds/*/study.toml')): keep_seed(toml.parent, folder/'seeds'/toml.parent.name)
+    for toml in sorted(study.glob('seeds/*/study.toml')): keep_seed(toml.parent, folder/'seeds'/toml.parent.name, opened.shuffled_images(3))
     for name in pictures: in_few_colours(study/name, folder/Path(name).name)
 
 
