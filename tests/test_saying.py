@@ -254,11 +254,20 @@ def networks(folder, **named):
 imagenet_networks = networks('imagenet-networks', sq=('squeezenet', 'squeezenet1_1'), m025=('mobilenet_v1_025', 'mobilenet_v1_0.25_128'), m050=('mobilenet_v1_050', 'mobilenet_v1_0.5_160'),
                              m075=('mobilenet_v1_075', 'mobilenet_v1_0.75_192'), m2=('mobilenet_v2', 'mobilenet_v2_1.0_224'), e0=('efficientnet_lite0', 'tf_efficientnet_lite0'), e2=('efficientnet_lite2', 'tf_efficientnet_lite2'))
 siblings = 'aeclf run --preset cifar10-reduced --data folder:cifar10 --set limit=[10000,10000] --classifiers '+networks('cifar10-resnets', **{f'R{k}': (f'resnet{k}', f'resnet{k}') for k in (20, 32, 44, 56)})
-sixty = 'aeclf run --preset pretrained --data imagenet:own60-0 --labels own --set epochs.decoders=20 --set panels=4{} --classifiers '+networks(
-    'imagenet-networks', sq=('squeezenet', 'squeezenet1_1'), m050=('mobilenet_v1_050', 'mobilenet_v1_0.5_160'), m2=('mobilenet_v2', 'mobilenet_v2_1.0_224'))
+three_networks = networks('imagenet-networks', sq=('squeezenet', 'squeezenet1_1'), m050=('mobilenet_v1_050', 'mobilenet_v1_0.5_160'), m2=('mobilenet_v2', 'mobilenet_v2_1.0_224'))
+
+
+def sixty(draw):
+    "What three networks keep with an A_S that has learnt from 1,000 pictures, from sixty, and from 300: name of the result → command."
+    at,seed = (f'ready-start/draw-{draw}/',f' --seed {draw}') if draw else ('ready-start/','')
+    starts = {'1000': '', '60': ' --set autoencoder=', '300': f' --set autoencoder= --pretrain folder:own300-{draw}'}
+    return {at+start: f'aeclf run --preset pretrained --data imagenet:own60-{draw} --labels own --set epochs.decoders=20 --set panels=4{more}{seed} --classifiers {three_networks}'
+            for start,more in starts.items()}
+
+
 kept = {   # the study.toml of a result, and the command that repeats it
-    'ready-start/1000': sixty.format(''), 'ready-start/60': sixty.format(' --set autoencoder='), 'ready-start/300': sixty.format(' --set autoencoder= --pretrain folder:own300-0'),
-    'imagenet-public': f'aeclf run --preset pretrained --set autoencoder= --data imagenet:imagenet-public --classifiers {imagenet_networks}',
+    **sixty(0), **sixty(1),
+    'imagenet-public': f'aeclf run --preset pretrained --set autoencoder= --data imagenet:imagenet-public --classifiers {imagenet_networks} --seeds 3',
     'cifar-public': siblings, 'cifar-public/own': f'{siblings} --labels own',
     'photos': 'aeclf run --set read_along=true --set watch=260', 'cifar10': 'aeclf run --preset cifar10-reduced --set read_along=true --data folder:cifar10',
     **{f'cues/A_S-{seed}': 'aeclf run --data cues --set read_along=true --seeds 3' for seed in range(3)},

@@ -12,10 +12,11 @@ from PIL import Image
 
 from aeclf.config import config_text
 from aeclf.reconstruction import reconstruct
+from aeclf.results import over_seeds, seed_spread
 from aeclf.store import atomic
 from aeclf.study import Study
 
-TABLES = ('crosseval/accuracy', 'artefacts', 'information', 'lattices', 'quality', 'rrc', 'rrc_epochs', 'seeds', 'seed_spread')
+TABLES = ('crosseval/accuracy', 'artefacts', 'information', 'lattices', 'quality', 'rrc', 'rrc_epochs')
 FOLDERS = ('crosseval', 'evidence', 'history')
 LARGE = 128   # pixels, from which on images are kept as JPEG
 
@@ -56,6 +57,14 @@ def keep_seed(study, folder, images):
     if images.shape[-1] >= LARGE: sheet(images, Study.open(study), folder/'overview.jpg', 1)
 
 
+def keep_seeds(study, folder):
+    "The repetitions, and how far the tables differ between them."
+    over_seeds(study).to_csv(folder/'seeds.csv', index=False)
+    seed_spread(study).round(4).to_csv(folder/'seed_spread.csv')
+    images = study.shuffled_images(3)
+    for toml in sorted(study.path.glob('seeds/*/study.toml')): keep_seed(toml.parent, folder/'seeds'/toml.parent.name, images)
+
+
 def keep(study, folder, more=()):
     study, folder = Path(study), Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -70,7 +79,7 @@ def keep(study, folder, more=()):
     pictures = ['figures/lattice.png', *more]
     if config.size < LARGE: pictures.append('figures/panels/overview.png')
     else: keep_panels(opened, folder)
-    for toml in sorted(study.glob('seeds/*/study.toml')): keep_seed(toml.parent, folder/'seeds'/toml.parent.name, opened.shuffled_images(3))
+    if (study/'seeds').is_dir(): keep_seeds(opened, folder)
     for name in pictures: in_few_colours(study/name, folder/Path(name).name)
 
 
