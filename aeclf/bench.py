@@ -414,7 +414,7 @@ class _Clock(WithoutState, Callback):
 
     def hear(self, fraction, images): # of a stage that reads so many
         "It is done as far as that."
-        if fraction<=self.told: return
+        if fraction==self.told: return   # told twice
         self.tick(images*(fraction-self.told))
         self.told = fraction
 

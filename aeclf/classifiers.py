@@ -515,7 +515,7 @@ def _unheard(name):
     try: yield
     finally: log.setLevel(before)
 
-# %% ../nbs/06_classifiers.ipynb #6a100012
+# %% ../nbs/06_classifiers.ipynb #6a1000f2
 def _read_by_timm(name, file, n_classes):
     "The tensors in a file as it was published, converted by timm."
     import timm

@@ -50,10 +50,10 @@ class LogLines:
     "What a stage tells, as lines of a log."
     def __init__(self,
         name,               # of the stage
-        measure='accuracy', # what the accuracy of an epoch is called
         patience=60.,       # seconds between two lines that no epoch brings, at least
+        measure='accuracy', # what the accuracy of an epoch is called
     ):
-        self.name,self.measure,self.patience = name,measure,patience
+        self.name,self.patience,self.measure = name,patience,measure
         self.tenths,self.before = 0,0.
         self.start = self.last = time.monotonic()
 
@@ -85,7 +85,7 @@ def progress_line(name,               # of the stage
                  ): # a function that takes the fraction done, in [0, 1]
     "One line of progress for a stage on a terminal, else `LogLines`."
     if not sys.stdout.isatty():
-        yield LogLines(name, measure)
+        yield LogLines(name, measure=measure)
         return
     start,last = time.monotonic(),[0.]
     def tell(fraction):
@@ -123,7 +123,7 @@ def lines_beside(measure='accuracy' # what the accuracy of an epoch is called
     @contextmanager
     def line(name):
         if not sys.stdout.isatty():
-            yield LogLines(name, measure)
+            yield LogLines(name, measure=measure)
             return
         def tell(fraction):
             far[name] = fraction
@@ -815,7 +815,7 @@ def _planned(config, folder, device, controls, jobs):
     study.check()
     with progress_line(f'rehearsal for --jobs {jobs}') as tell: return study,plan(study, tell)
 
-# %% ../nbs/29_cli.ipynb #b1400043
+# %% ../nbs/29_cli.ipynb #b14000f3
 @app.command()
 @_with_options_of_run
 def plan(**options):

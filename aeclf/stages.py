@@ -57,7 +57,7 @@ def _version(file):
     except (FileNotFoundError, NotADirectoryError): return None
     return stat.st_size,stat.st_mtime_ns,stat.st_ctime_ns,stat.st_ino
 
-# %% ../nbs/22_stages.ipynb #57a60011
+# %% ../nbs/22_stages.ipynb #57a600f1
 def _is_entry(entry):
     "Is this what a ledger notes of a stage?"
     return isinstance(entry, dict) and {'read', 'seconds', 'result'} <= set(entry)
@@ -544,7 +544,7 @@ def _open_lock(path):
         if not path.exists(): raise
         return os.open(path, os.O_RDONLY),False
 
-# %% ../nbs/22_stages.ipynb #22da0036
+# %% ../nbs/22_stages.ipynb #22da00f6
 def _try_lock(path):
     "An open file with a lock on it, or None where another process has one. OSError where there are no locks."
     while True:
@@ -728,7 +728,7 @@ def _script_again(needed):
     try: yield
     finally: sys.modules['__main__'] = script
 
-# %% ../nbs/22_stages.ipynb #22ea0015
+# %% ../nbs/22_stages.ipynb #22ea00f5
 class _Worker:
     "A process that does stages, as seen from the one that has started it."
     def __init__(self, number, opening, environment):
@@ -932,7 +932,7 @@ def stop(self:_SideBySide):
     self.crew.ask_to_stop()
     while self.work: self.listen()
 
-# %% ../nbs/22_stages.ipynb #22ea0016
+# %% ../nbs/22_stages.ipynb #22ea00f6
 def run_side_by_side(ledger, # a `Ledger`
                      stages, # function: the `Stage`s as they are now, in order
                      crew,   # a `Crew`

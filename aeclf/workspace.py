@@ -1122,7 +1122,7 @@ def check_classifiers(self:Workspace, names): # some of its classifiers
         if self.controls:
             for name in names: self.initial(name, trained=False)
 
-# %% ../nbs/23_workspace.ipynb #3a5c001c
+# %% ../nbs/23_workspace.ipynb #c5cf7a3e
 @patch
 def check(self:Workspace):
     "`BadInput` if this study cannot be run; writes nothing."

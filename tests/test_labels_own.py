@@ -148,9 +148,10 @@ def test_from_the_command_line(pictures, tmp_path):
     torch.save(large.state_dict(), tmp_path/'large.pth')
     save_weights(tmp_path/'own.safetensors', own)
     (tmp_path/'nets.py').write_text(NETS)
-    args = ['run', '--labels', 'own', '--data', f'folder:{pictures}', '--classifiers', 'timm/test_resnet:large.pth,mine=nets.py:make:own.safetensors', '--size', '32', '--quick', '--out', 'study']
+    args = ['run', '--labels', 'own', '--data', f'folder:{pictures}', '--classifiers', 'timm/test_resnet:large.pth,mine=nets.py:make:own.safetensors', '--size', '32', '--quick', '--epochs', '1,1,2', '--out', 'study']
     result = aeclf(tmp_path, *args)
     assert result.returncode == 0, result.stderr
+    assert re.search('decoder mine       epoch 1 of 2: .*, kept [01]', result.stdout)
     assert 'answers kept\n' in result.stdout and 'accuracy' not in result.stdout and 'no labels' in result.stdout.splitlines()[1]
     assert 'nothing was trained' in aeclf(tmp_path, *args).stdout
     accuracy = pd.read_csv(tmp_path/'study'/'crosseval'/'accuracy.csv', index_col=0)

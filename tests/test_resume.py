@@ -21,8 +21,8 @@ def run_and_die(args, log, stage, moment):
     sys.stdout,sys.stderr = open(1, 'w', closefd=False), open(2, 'w', closefd=False)
     plain = cli.LogLines
     class Deadly(plain):
-        def __init__(self, name, *more):
-            super().__init__(name, *more)
+        def __init__(self, name, **more):
+            super().__init__(name, **more)
             if moment is None: return
             timer = threading.Timer(moment, os.kill, (os.getpid(), signal.SIGKILL))
             timer.daemon = True   # the end of the study does not wait for it

@@ -58,11 +58,15 @@ def keep_seed(study, folder, images):
 
 
 def keep_seeds(study, folder):
-    "The repetitions, and how far the tables differ between them."
-    over_seeds(study).to_csv(folder/'seeds.csv', index=False)
+    "The finished repetitions, and how far the tables differ between them; what is kept of others goes."
+    shutil.rmtree(folder/'seeds', ignore_errors=True)
+    for name in ('seeds.csv', 'seed_spread.csv'): (folder/name).unlink(missing_ok=True)
+    accuracies = over_seeds(study)
+    others = [str(seed) for seed in accuracies.seed.unique() if seed != study.config.seed]
+    if not others: return
+    accuracies.to_csv(folder/'seeds.csv', index=False)
     seed_spread(study).round(4).to_csv(folder/'seed_spread.csv')
-    images = study.shuffled_images(3)
-    for toml in sorted(study.path.glob('seeds/*/study.toml')): keep_seed(toml.parent, folder/'seeds'/toml.parent.name, images)
+    for seed in others: keep_seed(study.path/'seeds'/seed, folder/'seeds'/seed, study.shuffled_images(3))
 
 
 def keep(study, folder, more=()):
@@ -79,7 +83,7 @@ def keep(study, folder, more=()):
     pictures = ['figures/lattice.png', *more]
     if config.size < LARGE: pictures.append('figures/panels/overview.png')
     else: keep_panels(opened, folder)
-    if (study/'seeds').is_dir(): keep_seeds(opened, folder)
+    keep_seeds(opened, folder)
     for name in pictures: in_few_colours(study/name, folder/Path(name).name)
 
 
