@@ -129,7 +129,7 @@ def test_a_study_is_gone_on_with_by_its_own_file(pictures, tmp_path):
 def test_a_log_has_a_line_for_every_epoch_with_the_time_that_is_left(pictures, tmp_path):
     args = ['--data', f'folder:{pictures}', '--classifiers', 'V', '--size', '32', '--epochs', '1,2,3', '--set', 'widths=[8,8,8]', '--set', 'panels=1']
     said = aeclf(tmp_path, 'run', *args, '--out', 'one').stdout.splitlines()
-    lines = [re.match(r'(\w+ \w+) +epoch (\d of \d): train loss [\d.]+, valid loss [\d.]+(?:, accuracy [\d.]+)?; \d+ s, \d+ s left$', line) for line in said]
+    lines = [re.match(r'(\w+ \w+) +epoch (\d of \d): train loss [\d.]+, valid loss [\d.]+(?:, top-1 [\d.]+)?; \d+ s, \d+ s left$', line) for line in said]
     assert [o.groups() for o in lines if o] == [('autoencoder S', '1 of 2'), ('decoder V', '1 of 3'), ('decoder V', '2 of 3')]
 
 
