@@ -266,7 +266,7 @@ def sixty(draw):
 
 
 kept = {   # the study.toml of a result, and the command that repeats it
-    **sixty(0),
+    **sixty(0), **sixty(1),
     'imagenet-public': f'aeclf run --preset pretrained --set autoencoder= --data imagenet:imagenet-public --classifiers {imagenet_networks} --seeds 3',
     'cifar-public': siblings, 'cifar-public/own': f'{siblings} --labels own',
     'photos': 'aeclf run --set read_along=true --set watch=260', 'cifar10': 'aeclf run --preset cifar10-reduced --set read_along=true --data folder:cifar10',
