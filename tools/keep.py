@@ -66,7 +66,8 @@ def keep_seeds(study, folder):
     if not others: return
     accuracies.to_csv(folder/'seeds.csv', index=False)
     seed_spread(study).round(4).to_csv(folder/'seed_spread.csv')
-    for seed in others: keep_seed(study.path/'seeds'/seed, folder/'seeds'/seed, study.shuffled_images(3))
+    images = study.shuffled_images(3)
+    for seed in others: keep_seed(study.path/'seeds'/seed, folder/'seeds'/seed, images)
 
 
 def keep(study, folder, more=()):
